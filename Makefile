@@ -1,0 +1,37 @@
+# make demo   set up .venv, train GRPO and GDRO side by side on the built-in suite, leave a page
+# make test   set up .venv, pass the tests
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: demo test lint type bench setup clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt scripts/setup.sh
+	PYTHON=$(PYTHON) bash scripts/setup.sh
+	touch $@
+
+demo: $(READY)
+	$(BIN)/gdro compare arithmetic --methods grpo,joint --seeds 0 --parallel 2 --out runs/demo
+
+test: $(READY)
+	$(BIN)/pytest -n 2 --dist worksteal
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+type: $(READY)
+	$(BIN)/pyright
+
+bench: $(READY)
+	$(BIN)/python benchmarks/controller.py
+	$(BIN)/python benchmarks/step.py
+
+clean:
+	rm -rf .venv
