@@ -1,0 +1,39 @@
+"""Rollouts where they most likely make a group mixed: water-filling on that probability."""
+
+import numpy as np
+
+from gdro.core.allocator.base import Allocator, Batch
+from gdro.core.budget import concave
+from gdro.core.types import FloatArray, IntArray
+
+
+class Signal(Allocator):
+    """Maximises the expected number of groups that are neither all right nor all wrong (D13).
+
+    Only those have a gradient. The probability is concave in n, so the exact integer optimum takes
+    the largest marginals. The uncertainty about p is integrated out, which favours prompts of which
+    little is known over those known to be lost.
+    """
+
+    def allocate(self, batch: Batch, rng: np.random.Generator) -> IntArray:
+        last = int(batch.hi_P.max(initial=1))
+        marginal_PK = signal_marginals(batch.a_P, batch.b_P, last)
+        variance_P = batch.p_P * (1 - batch.p_P)
+        return concave(marginal_PK, 1, batch.lo_P, batch.hi_P, batch.budget, rng, variance_P)
+
+
+def signal_marginals(a_P: FloatArray, b_P: FloatArray, n_max: int) -> FloatArray:
+    """What the steps n -> n + 1 add to 1 - E[p^n] - E[(1 - p)^n] under p ~ Beta(a, b).
+
+    The step makes a group mixed that was not: E[p^n (1 - p)] + E[(1 - p)^n p], with
+    E[p^n] = prod_{i<n} (a + i) / (a + b + i) and E[p^n (1 - p)] = E[p^n] b / (a + b + n).
+
+    Returns:
+        (P, n_max - 1), column n - 1 for the step from n; the sum over the first n - 1 columns is
+        the probability that a group of n is mixed.
+    """
+    i_K = np.arange(n_max - 1)
+    total_PK = (a_P + b_P)[:, None] + i_K
+    right_PK = np.cumprod((a_P[:, None] + i_K) / total_PK, axis=1)  # E[p^n], n = i + 1
+    wrong_PK = np.cumprod((b_P[:, None] + i_K) / total_PK, axis=1)
+    return (right_PK * b_P[:, None] + wrong_PK * a_P[:, None]) / (total_PK + 1)

@@ -1,0 +1,314 @@
+"""Prompts to difficulty bins (paper 3.1, Eq. 10-11; method D1-D5, D17).
+
+Counts of a prompt's visits are remembered, its pass@k is estimated from them, and it moves between
+bins with hysteresis. Bin 0 is the hardest; -1 is a prompt about which nothing is known.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gdro.core.config import DifficultyConfig
+from gdro.core.errors import CheckpointError, DataError
+from gdro.core.index import PromptIndex, grown, normalised
+from gdro.core.memory import CountMemory, Memory, WindowMemory
+from gdro.core.passk import posterior_pass_at_k, posterior_pass_at_k_interval
+from gdro.core.prior import FittedPrior, FixedPrior
+from gdro.core.types import UNSEEN, FloatArray, IntArray, PromptIds
+
+_TOLERANCE = 1e-9
+"""Estimates this close to a margin have crossed it: .7 - .03 is below .67 in floats."""
+
+
+class Difficulty:
+    """The difficulty classifier.
+
+    With `source="online"` bins are intervals of pass@k. Otherwise they are static groups, from a
+    column (`set_groups`) or drawn by a hash of the id ("random"); counts are kept all the same.
+
+    A step's cost does not depend on the size of the data set. The discounted memory takes 14 bytes
+    a prompt with integer ids: 8 of counts, 2 of bin, 4 of index.
+
+    Attributes:
+        num_bins: B; for groups of a column, the number of labels once `set_groups` was called.
+        labels: Names of the groups of a column by bin, sorted; empty otherwise.
+    """
+
+    def __init__(self, config: DifficultyConfig) -> None:
+        self.config = config
+        self.num_bins = 0 if config.source.startswith("column:") else config.bins
+        self.labels: list[str] = []
+        self._inner = np.asarray(config.boundaries[1:-1])
+        self._index = PromptIndex()
+        self._memory: Memory
+        if config.memory == "window":
+            self._memory = WindowMemory(config.window)
+        else:
+            factor = 2.0 ** (-1.0 / config.half_life) if config.memory == "discounted" else 1.0
+            self._memory = CountMemory(factor, flags=config.estimator == "any")
+        prior = FittedPrior if config.prior == "fit" else FixedPrior
+        self._prior = prior(config.prior_a, config.prior_b)
+        self._bin: np.ndarray = np.zeros(0, np.int16)
+        self._rate: np.ndarray = np.zeros(0, np.float32)  # set_prior; nan where it was not
+        self._population = np.zeros(self.num_bins, np.int64)
+        self._moved = self._visits = 0  # of the last observe
+
+    def __len__(self) -> int:
+        """Number of prompts that have a row."""
+        return len(self._index)
+
+    # --- rows ---
+
+    def rows(self, prompt_ids: PromptIds) -> IntArray:
+        """Row of each prompt id; new ids are added.
+
+        Raises:
+            DataError: for ids that are not all integers in [0, 2**31) or all strings.
+        """
+        before = len(self._index)
+        rows_P = self._index.rows(prompt_ids)
+        size = len(self._index)
+        if size == before:
+            return rows_P
+        self._memory.grow(size)
+        self._bin = grown(self._bin, size, UNSEEN)
+        if len(self._rate):
+            self._rate = grown(self._rate, size, np.nan)
+        if self.config.source == "random":
+            new = np.flatnonzero(rows_P >= before)
+            ids = normalised(prompt_ids)
+            self._assign(rows_P[new], np.array([_hash(ids[i]) % self.num_bins for i in new]))
+        return rows_P
+
+    def set_groups(self, rows_P: IntArray, labels: Sequence[Any]) -> None:
+        """Makes static groups the bins: bin b is the b-th label in sorted order.
+
+        Numbers sort by value, anything else as text. The first call must name every label; later
+        calls may add prompts of the same groups.
+
+        Raises:
+            DataError: if a label is missing (None or nan), or unknown to the first call.
+        """
+        assert self.config.source.startswith("column:"), "groups are for difficulty.source=column:"
+        if any(label is None or label != label for label in labels):
+            raise DataError(f"{self.config.source} has rows without a value; fill or drop them")
+        names = np.asarray([_name(label) for label in labels])
+        if not self.labels:
+            distinct = set(labels)
+            numeric = all(isinstance(x, int | float | np.number) for x in distinct)
+            self.labels = [_name(x) for x in sorted(distinct, key=None if numeric else str)]
+            if len(self.labels) > np.iinfo(np.int16).max:
+                raise DataError(
+                    f"{self.config.source} has {len(self.labels)} distinct values; a "
+                    "column of groups has few"
+                )
+            self.num_bins = len(self.labels)
+            self._population = np.zeros(self.num_bins, np.int64)
+        bin_of = {name: b for b, name in enumerate(self.labels)}
+        if unknown := set(names.tolist()) - bin_of.keys():
+            raise DataError(
+                f"{self.config.source}: {sorted(unknown)[0]!r} is not among the groups "
+                f"set first ({', '.join(self.labels[:5])}, ...)"
+            )
+        self._assign(rows_P, np.array([bin_of[name] for name in names.tolist()], np.int64))
+
+    def set_prior(self, rows_P: IntArray, rate_P: FloatArray) -> None:
+        """Success rates known beforehand, as `prior_strength` pseudo-rollouts each.
+
+        They count in addition to the population's prior, and give a prompt that has no bin yet
+        the bin of its estimate.
+
+        Raises:
+            DataError: if a rate is not in [0, 1].
+        """
+        rate_P = np.asarray(rate_P, np.float64)
+        if not np.all((rate_P >= 0) & (rate_P <= 1)):
+            raise DataError(
+                f"difficulty.prior_column={self.config.prior_column} must hold pass rates in [0, 1]"
+            )
+        self._rate = grown(self._rate, len(self._index), np.nan)
+        self._rate[rows_P] = rate_P
+        if self.config.source == "online":
+            fresh = rows_P[self._bin[rows_P] == UNSEEN]
+            self._assign(fresh, self._bin_of(self.pass_at_k(fresh)))
+
+    # --- reading ---
+
+    def evidence(self, rows_P: IntArray) -> tuple[FloatArray, FloatArray]:
+        """(rollouts, correct) remembered of each prompt, real-valued; 0 where there is none."""
+        return self._memory.counts(rows_P)
+
+    def posterior(self, rows_P: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Beta(a, b) of each prompt's success rate."""
+        n, c = self._memory.counts(rows_P)
+        a, b = self._prior.a + c, self._prior.b + (n - c)
+        if len(self._rate):
+            rate = self._rate[rows_P].astype(np.float64)
+            a += np.nan_to_num(self.config.prior_strength * rate)
+            b += np.nan_to_num(self.config.prior_strength * (1 - rate))
+        return a, b
+
+    def success(self, rows_P: IntArray) -> FloatArray:
+        """Posterior mean of each prompt's success rate, in (0, 1)."""
+        a, b = self.posterior(rows_P)
+        return a / (a + b)
+
+    def pass_at_k(self, rows_P: IntArray) -> FloatArray:
+        """Estimate of each prompt's pass@k, in [0, 1].
+
+        The posterior mean; with `estimator="any"` the share of visits with any correct rollout,
+        and the posterior mean where there was no visit.
+        """
+        estimate = posterior_pass_at_k(*self.posterior(rows_P), self.config.k)
+        if self.config.estimator == "any":
+            visits, hits = self._memory.flags(rows_P)
+            estimate = np.where(visits > 0, hits / np.maximum(visits, _TOLERANCE), estimate)
+        return estimate
+
+    def bin_P(self, rows_P: IntArray) -> IntArray:
+        """Bin of each prompt, -1 for unseen ones."""
+        return self._bin[rows_P].astype(np.int64)
+
+    def population_B(self) -> IntArray:
+        """Number of prompts in each bin; unseen prompts are in none."""
+        return self._population.copy()
+
+    # --- learning ---
+
+    def observe(self, rows_P: IntArray, n_P: IntArray, correct_P: IntArray) -> None:
+        """Records one visit per entry, then moves the prompts between bins.
+
+        Args:
+            rows_P: Row of each visited prompt. One that stands twice had two visits, in order.
+            n_P: Rollouts of each visit; entries of 0 are no visit.
+            correct_P: Right ones among them.
+
+        Raises:
+            DataError: if a count of right rollouts is not in 0..n.
+        """
+        rows_P, n_P, correct_P = (np.asarray(x, np.int64) for x in (rows_P, n_P, correct_P))
+        if not np.all((correct_P >= 0) & (correct_P <= n_P)):
+            raise DataError("correct rollouts of a visit must lie between 0 and its rollouts")
+        visited = n_P > 0
+        rows_P, n_P, correct_P = rows_P[visited], n_P[visited], correct_P[visited]
+        self._moved, self._visits = 0, len(rows_P)
+        if len(rows_P) == 0:
+            return
+        self._prior.observe(n_P, correct_P)
+        turn = _occurrence(rows_P)
+        for t in range(int(turn.max()) + 1):
+            now = turn == t
+            self._memory.add(rows_P[now], n_P[now], correct_P[now])
+            if self.config.source == "online":
+                self._rebin(rows_P[now])
+
+    def _rebin(self, rows_P: IntArray) -> None:
+        """Moves prompts whose estimate has left its bin by enough.
+
+        A prompt stays while [low, high] touches its bin. With `binning="estimate"` that is the
+        estimate -+ delta, and a prompt that leaves goes to the nearest bin that [low, high]
+        touches: the furthest bin whose every boundary on the way is crossed by the margin (method
+        D3; the configuration keeps delta below half the narrowest bin, hence below min(a, 1 - a)
+        of every inner boundary a). With `binning="interval"` it is the equal-tailed credible
+        interval of pass@k: a prompt leaves when pass@k lies beyond the boundary with probability
+        (1 + credibility) / 2, and goes to the bin of its estimate (of the interval's nearer end,
+        where a skewed posterior has its mean outside). The first visit places by the estimate.
+        """
+        old = self.bin_P(rows_P)
+        estimate = self.pass_at_k(rows_P)
+        target = self._bin_of(estimate)
+        if self.config.binning == "interval":
+            low, high = posterior_pass_at_k_interval(
+                *self.posterior(rows_P), self.config.k, self.config.credibility
+            )
+        else:
+            low, high = estimate - self.config.delta, estimate + self.config.delta
+        lowest = self._bin_of(low + _TOLERANCE)
+        highest = np.maximum(lowest, self._bin_of(high - _TOLERANCE))
+        new = np.clip(old, lowest, highest)
+        if self.config.binning == "interval":
+            new = np.where(new == old, old, np.clip(target, lowest, highest))
+        new = np.where(old == UNSEEN, target, new)
+        self._moved += int(np.count_nonzero((new != old) & (old != UNSEEN)))
+        self._assign(rows_P, new)
+
+    def _bin_of(self, estimate_P: FloatArray) -> IntArray:
+        """Bin b holds a_b <= estimate < a_{b+1}; the last one holds 1 as well."""
+        return np.searchsorted(self._inner, estimate_P, side="right")
+
+    def _assign(self, rows_P: IntArray, bin_P: IntArray) -> None:
+        """Sets bins and keeps `population_B`; a row given twice must be given one bin."""
+        rows_P, first = np.unique(rows_P, return_index=True)
+        for bins, sign in ((self._bin[rows_P], -1), (bin_P[first], 1)):
+            held = bins[bins != UNSEEN]
+            self._population += sign * np.bincount(held, minlength=self.num_bins)
+        self._bin[rows_P] = bin_P[first]
+
+    # --- reporting and state ---
+
+    def metrics(self) -> dict[str, float]:
+        """Population by bin, the fitted prior, and the share of the last visits that moved."""
+        known = int(self._population.sum())
+        metrics = {
+            "gdro/known": float(known),
+            "gdro/prior_a": self._prior.a,
+            "gdro/prior_b": self._prior.b,
+            "gdro/moved": self._moved / max(self._visits, 1),
+        }
+        for b, count in enumerate(self._population):
+            metrics[f"gdro/population/{b}"] = count / max(known, 1)
+        return metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the configuration, as arrays and JSON values."""
+        size = len(self._index)
+        return {
+            "index": self._index.state_dict(),
+            "memory": self._memory.state_dict(size),
+            "prior": self._prior.state_dict(),
+            "bin": self._bin[:size].copy(),
+            "rate": self._rate[:size].copy(),
+            "labels": list(self.labels),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes up a state of the same configuration.
+
+        Raises:
+            CheckpointError: if its bins are not those of this configuration.
+        """
+        labels = list(state["labels"])
+        num_bins = len(labels) if self.config.source.startswith("column:") else self.config.bins
+        bins = state["bin"]
+        if len(bins) and (bins.min() < UNSEEN or bins.max() >= num_bins):
+            raise CheckpointError(f"the state's prompts lie in other bins than the {num_bins} here")
+        self.labels, self.num_bins = labels, num_bins
+        self._index.load_state_dict(state["index"])
+        self._memory.load_state_dict(state["memory"])
+        self._prior.load_state_dict(state["prior"])
+        self._bin, self._rate = state["bin"].copy(), state["rate"].copy()
+        held = self._bin[self._bin != UNSEEN]
+        self._population = np.bincount(held, minlength=num_bins).astype(np.int64)
+        self._moved = self._visits = 0
+
+
+def _occurrence(rows_P: IntArray) -> IntArray:
+    """How often each entry's row stood before it: 0 for the first visit, 1 for the second, ..."""
+    order = np.argsort(rows_P, kind="stable")
+    ordered = rows_P[order]
+    place = np.arange(len(rows_P))
+    first = np.r_[True, ordered[1:] != ordered[:-1]]
+    turn = np.empty_like(rows_P)
+    turn[order] = place - np.maximum.accumulate(np.where(first, place, 0))
+    return turn
+
+
+def _hash(prompt_id: Any) -> int:
+    """The same on every machine and in every process, unlike Python's."""
+    return int.from_bytes(hashlib.blake2b(str(prompt_id).encode(), digest_size=8).digest(), "big")
+
+
+def _name(label: Any) -> str:
+    return str(label.item() if isinstance(label, np.generic) else label)

@@ -1,0 +1,72 @@
+"""The prior of a prompt's success rate, fitted to the population (empirical Bayes; method D2)."""
+
+from typing import Any
+
+import numpy as np
+
+from gdro.core.types import IntArray
+
+_MEAN = (0.005, 0.995)
+_STRENGTH = (0.2, 16.0)
+_HALF_LIFE = 4096.0
+_START = 16.0
+
+
+class FixedPrior:
+    """Beta(a, b), given."""
+
+    def __init__(self, a: float, b: float) -> None:
+        self.a, self.b = a, b
+
+    def observe(self, n_P: IntArray, correct_P: IntArray) -> None:
+        """Learns nothing."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+class FittedPrior:
+    """Beta prior whose first two moments are those of the population's success rate.
+
+    Within one visit n does not depend on the outcomes, so c/n and c(c-1) / (n(n-1)) are unbiased
+    for p and p^2 whatever allocator chose n and however counts are discounted later; a fit to the
+    prompts' *discounted* counts would be neither (their variance is not that of a binomial, and
+    their n has seen outcomes). The running means over visits forget with a half-life of 4096
+    visits and start from 16 visits' worth of Beta(a, b). Constant cost a visit, and no state a
+    prompt. The population is the one that is visited: a prompt drawn more often counts more often.
+
+    The mean is kept in [.005, .995] and a + b in [.2, 16], so that no prior is beyond evidence.
+    """
+
+    def __init__(self, a: float, b: float) -> None:
+        mean = a / (a + b)
+        square = mean * (a + 1) / (a + b + 1)
+        # (weight, sum) of c/n, then of c(c-1) / (n(n-1)), which visits of one rollout lack
+        self._sum = _START * np.array([1.0, mean, 1.0, square])
+        self._fit()
+
+    def observe(self, n_P: IntArray, correct_P: IntArray) -> None:
+        """Adds one visit per entry; n_P >= 1."""
+        n, c = n_P.astype(np.float64), correct_P.astype(np.float64)
+        pairs = n > 1
+        square = (c * (c - 1))[pairs] / (n * (n - 1))[pairs]
+        self._sum *= 2.0 ** (-len(n) / _HALF_LIFE)
+        self._sum += (len(n), (c / n).sum(), pairs.sum(), square.sum())
+        self._fit()
+
+    def _fit(self) -> None:
+        mean = float(np.clip(self._sum[1] / self._sum[0], *_MEAN))
+        spread = (self._sum[3] / self._sum[2] - mean**2) / (mean * (1 - mean))  # 1 / (a + b + 1)
+        low, high = _STRENGTH
+        strength = 1.0 / float(np.clip(spread, 1 / (high + 1), 1 / (low + 1))) - 1.0
+        self.a, self.b = strength * mean, strength * (1 - mean)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sum": self._sum.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._sum = state["sum"].copy()
+        self._fit()

@@ -1,0 +1,83 @@
+"""Which prompts enter a step: draws by the adversary's mixture (method D9, `sample`)."""
+
+import numpy as np
+
+from gdro.core.errors import DataError
+from gdro.core.types import UNSEEN, FloatArray, IntArray
+
+
+def draw_by_bin(
+    bin_N: IntArray,
+    visits_N: IntArray,
+    q_B: FloatArray,
+    num_prompts: int,
+    max_repeat: float,
+    rng: np.random.Generator,
+) -> IntArray:
+    """Draws rows without replacement so that bin b has the expected mass q(b).
+
+    Unseen prompts keep their share of the data set; what empty bins have of q goes to the others
+    in proportion. Counts by bin are drawn systematically, so they differ from their expectation by
+    less than one; what a bin has too few eligible prompts for goes to the others likewise. Within
+    a bin the least visited come first, equal ones by lot. A prompt is eligible while it has been
+    drawn at most `max_repeat` times as often as the average prompt, rounded up.
+
+    Args:
+        bin_N: Bin of each row, -1 for unseen.
+        visits_N: How often each row was drawn before.
+        q_B: The mixture over bins.
+        num_prompts: Rows to draw.
+        max_repeat: Bound on a prompt's share of the draws, >= 1.
+        rng: Rounding, ties, and the order of the result.
+
+    Returns:
+        Rows, in random order.
+
+    Raises:
+        DataError: if there are fewer rows than `num_prompts`.
+    """
+    size, num_bins = len(bin_N), len(q_B)
+    if num_prompts > size:
+        raise DataError(f"a step takes {num_prompts} prompts, the data set has {size} rows")
+    limit = np.ceil(max_repeat * (visits_N.sum() + num_prompts) / size)
+    eligible = visits_N < limit
+    if eligible.sum() < num_prompts:  # the average prompt is always within the limit
+        eligible = np.ones(size, bool)
+    class_N = np.where(bin_N == UNSEEN, num_bins, bin_N)
+    room = np.bincount(class_N[eligible], minlength=num_bins + 1)
+    unseen = np.count_nonzero(bin_N == UNSEEN) / size
+    mass = np.append((1.0 - unseen) * _over_present(q_B, room[:-1]), unseen)
+    count = _systematic(_within(mass, room, num_prompts), rng)
+
+    lot = rng.random(size)
+    rows = [
+        of_class[np.lexsort((lot[of_class], visits_N[of_class]))[: count[c]]]
+        for c in np.flatnonzero(count)
+        for of_class in [np.flatnonzero((class_N == c) & eligible)]
+    ]
+    return rng.permutation(np.concatenate(rows))
+
+
+def _over_present(q_B: FloatArray, room_B: IntArray) -> FloatArray:
+    present = np.where(room_B > 0, q_B, 0.0)
+    return present / present.sum() if present.sum() > 0 else present
+
+
+def _within(mass: FloatArray, room: IntArray, total: int) -> FloatArray:
+    """Expected counts in proportion to `mass`, none above its room; they sum to `total`."""
+    count = np.zeros(len(mass))
+    free = room > 0
+    while (left := total - count.sum()) > 1e-9:
+        weight = np.where(free, mass, 0.0)
+        if weight.sum() == 0:  # only classes without mass have room left
+            weight = np.where(free, room - count, 0.0)
+        count = np.minimum(count + left * weight / weight.sum(), room)
+        free &= count < room - 1e-9
+    return count
+
+
+def _systematic(expected: FloatArray, rng: np.random.Generator) -> IntArray:
+    """Integers that sum to the total, each the floor or the ceiling of its expectation."""
+    ends = np.cumsum(expected)
+    ends[-1] = round(ends[-1])
+    return np.diff(np.floor(ends + rng.random() * (1 - 1e-9)), prepend=0.0).astype(np.int64)

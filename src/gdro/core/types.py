@@ -1,0 +1,74 @@
+"""What crosses the border between an engine and the controller.
+
+Array suffixes, used everywhere:
+
+| suffix | axis |
+| --- | --- |
+| `_P` | prompts of the batch (slots: one prompt may stand twice) |
+| `_R` | rollouts, flat and ragged: never reshape by a group size |
+| `_B` | difficulty bins, 0 is the hardest; -1 marks an unseen prompt |
+| `_K` | candidate rollout counts (arms) |
+| `_N` | all prompts of the data set |
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+PromptIds = Sequence[int] | Sequence[str] | NDArray[np.integer] | NDArray[np.str_]
+
+UNSEEN = -1
+"""Bin of a prompt about which nothing is known yet (method D4)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """What the engine is to do with the prompts of one step.
+
+    Attributes:
+        step: Index of the plan, counted from 0.
+        prompt_P: The ids as given, in order.
+        bin_P: int64, difficulty bin of each prompt, -1 for unseen ones.
+        n_P: int64, rollouts of each prompt; `sum(n_P)` is exactly the budget.
+        weight_P: float64, what the advantages of each prompt are multiplied by: the adversary's
+            weight times the factor of the aggregation (method D16).
+        adversary_P: float64, the adversary's weight alone (Eq. 16).
+        propensity_P: float64, the probability of each count where counts are drawn, else None.
+    """
+
+    step: int
+    prompt_P: PromptIds
+    bin_P: IntArray
+    n_P: IntArray
+    weight_P: FloatArray
+    adversary_P: FloatArray
+    propensity_P: FloatArray | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """What came back, one entry per rollout that was realised (any order, any subset).
+
+    Attributes:
+        prompt_R: Prompt id of each rollout, as given to `plan`.
+        correct_R: The verifier's 0/1 of each rollout, apart from any shaped reward.
+        slot_R: Position in `plan.prompt_P` of each rollout; needed only where one id stands
+            twice in a plan.
+        loss_R: Prompt loss of each rollout (Eq. 6-7): the negative clipped surrogate of the *raw*
+            (unweighted) advantages plus beta times the KL, averaged over tokens. Needed by the
+            signal `surrogate` and the `loss` variance proxy.
+        score_R: Gradient-norm proxy A^2 * sum_t (1 - pi(y_t))^2 of each rollout, for the `score`
+            variance proxy.
+        tokens_R: Completion tokens of each rollout, for the ledger.
+    """
+
+    prompt_R: PromptIds
+    correct_R: NDArray[np.generic] | Sequence[float]
+    slot_R: NDArray[np.integer] | Sequence[int] | None = None
+    loss_R: NDArray[np.floating] | Sequence[float] | None = None
+    score_R: NDArray[np.floating] | Sequence[float] | None = None
+    tokens_R: NDArray[np.integer] | Sequence[int] | None = None

@@ -1,0 +1,319 @@
+"""The controller as a user's own loop sees it: plan, observe, state."""
+
+import dataclasses
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gdro import Controller, ControllerConfig, Outcome
+from gdro.core import checkpoint
+from gdro.core.config import PRESETS
+from gdro.core.errors import BudgetError, CheckpointError, ConfigError, DataError
+
+NAMES = np.array([f"p{i}" for i in range(60)])
+RATES = np.random.default_rng(0).beta(0.4, 0.6, len(NAMES))
+
+
+def run(controller: Controller, steps: int, seed: int = 0, size: int = 20) -> list[Any]:
+    """A loop with prompts of fixed success rates."""
+    rng, plans = np.random.default_rng(seed), []
+    for _ in range(steps):
+        rows = (
+            controller.select(size)
+            if controller.selects
+            else rng.choice(len(NAMES), size, replace=False)
+        )
+        plan = controller.plan(NAMES[rows])
+        slot_R = np.repeat(np.arange(size), plan.n_P)
+        correct_R = rng.random(len(slot_R)) < RATES[rows][slot_R]
+        record = controller.observe(
+            plan,
+            Outcome(prompt_R=NAMES[rows][slot_R], slot_R=slot_R, correct_R=correct_R,
+                    loss_R=rng.normal(0, 0.01, len(slot_R))),
+        )  # fmt: skip
+        plans.append((plan, record))
+    return plans
+
+
+def make(config: dict[str, Any] | None = None, preset: str = "joint", **kwargs: Any) -> Controller:
+    nested = ControllerConfig.preset(preset).to_dict()
+    for path, value in (config or {}).items():
+        room, name = path.split(".")
+        nested[room][name] = value
+    controller = Controller(ControllerConfig.from_dict(nested), **kwargs)
+    group = [int(r * 5) for r in RATES] if "column:" in nested["difficulty"]["source"] else None
+    controller.bind(NAMES, group=group)
+    return controller
+
+
+VARIANTS = [
+    ("grpo", {}), ("prompt", {}), ("rollout", {}), ("joint", {}), ("paper", {}),
+    ("joint", {"prompt.realisation": "sample"}), ("joint", {"prompt.realisation": "mass"}),
+    ("joint", {"difficulty.source": "column:g"}), ("joint", {"difficulty.source": "random"}),
+    ("joint", {"prompt.signal": "failure", "prompt.ambiguity": "cvar"}),
+    ("joint", {"prompt.signal": "learnability", "prompt.ambiguity": "chi_square"}),
+    ("rollout", {"rollout.allocator": "neyman", "rollout.aggregation": "prompt"}),
+    ("rollout", {"rollout.allocator": "signal", "rollout.aggregation": "neutral"}),
+    ("rollout", {"rollout.allocator": "exp3p"}),
+    ("joint", {"difficulty.memory": "all", "difficulty.binning": "interval"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("preset", "changes"), VARIANTS)
+def test_a_run_keeps_its_promises(preset: str, changes: dict[str, Any]) -> None:
+    """Exact budget within bounds, finite positive weights, a mean of 1 over what is averaged."""
+    controller = make(changes, preset)
+    config = controller.config
+    for step, (plan, record) in enumerate(run(controller, 30)):
+        assert plan.step == step == record.values["step"]
+        assert plan.n_P.dtype == np.int64
+        assert plan.n_P.sum() == 80
+        assert plan.n_P.min() >= config.rollout.n_min
+        assert plan.n_P.max() <= config.rollout.n_max
+        assert np.isfinite(plan.weight_P).all()
+        assert (plan.weight_P > 0).all()
+        if config.prompt.normalize == "mean":
+            units = plan.n_P if config.rollout.aggregation == "rollout" else np.ones(20)
+            assert np.average(plan.adversary_P, weights=units) == pytest.approx(1)
+        values = record.values
+        assert sum(values["rollouts_B"]) + values["unseen_rollouts"] == 80
+        assert sum(values["prompts_B"]) + values["unseen_prompts"] == 20
+    if preset == "grpo":
+        assert (plan.n_P == 4).all()
+        assert (plan.weight_P == 1.0).all()
+
+
+@pytest.mark.parametrize(("preset", "changes"), VARIANTS)
+def test_state_through_a_file_continues_the_run(
+    preset: str, changes: dict[str, Any], tmp_path: Any
+) -> None:
+    whole = make(changes, preset)
+    run(whole, 12)
+    checkpoint.save(tmp_path / "c.npz", whole.state_dict(), fingerprint=whole.fingerprint)
+    resumed = make(changes, preset, seed=99)
+    resumed.load_state_dict(checkpoint.load(tmp_path / "c.npz", fingerprint=resumed.fingerprint))
+    for (one, a), (other, b) in zip(run(whole, 8, seed=5), run(resumed, 8, seed=5), strict=True):
+        assert one.step == other.step
+        for name in ("prompt_P", "bin_P", "n_P", "weight_P"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+        np.testing.assert_equal(a.values, b.values)
+
+
+def test_a_state_of_another_data_set_is_refused() -> None:
+    controller = make()
+    state = controller.state_dict()
+    other = Controller()
+    other.bind(NAMES[:50])
+    with pytest.raises(CheckpointError, match="60 rows, this one has 50"):
+        other.load_state_dict(state)
+    renamed = Controller()
+    renamed.bind(np.char.add(NAMES, "x"))
+    with pytest.raises(CheckpointError, match="other prompt ids"):
+        renamed.load_state_dict(state)
+    reordered = make({"prompt.realisation": "sample"})
+    order = np.random.default_rng(0).permutation(len(NAMES))
+    shuffled = Controller(reordered.config)
+    shuffled.bind(NAMES[order])
+    run(reordered, 5)
+    shuffled.load_state_dict(reordered.state_dict())
+    bins = reordered.difficulty.bin_P(reordered._rows_N)
+    np.testing.assert_array_equal(shuffled.difficulty.bin_P(shuffled._rows_N), bins[order])
+
+
+def test_unseen_prompts_are_neutral() -> None:
+    """Method D4; the release counts them as hardest."""
+    controller = make()
+    first = controller.plan(NAMES[:10])
+    assert (first.bin_P == -1).all()
+    assert (first.n_P == 4).all()
+    assert (first.weight_P == 1.0).all()
+    run(controller, 20)
+    rows = np.append(NAMES[:19], "new")
+    plan = controller.plan(rows)
+    assert plan.bin_P[-1] == -1
+    assert plan.n_P[-1] == 4
+    assert plan.weight_P[-1] == 1.0
+    assert plan.n_P.max() > 4
+
+
+def test_bins_are_those_of_the_prompts_of_the_step() -> None:
+    """Method D15; the release applied the previous batch's bins by position."""
+    controller = make()
+    run(controller, 30)
+    forward, back = controller.plan(NAMES[:20]), controller.plan(NAMES[:20][::-1])
+    np.testing.assert_array_equal(forward.bin_P, back.bin_P[::-1])
+    np.testing.assert_allclose(forward.weight_P.sum(), back.weight_P.sum())
+
+
+def test_feedback_goes_to_the_right_prompt() -> None:
+    """Shuffled rollouts teach the same; the release matched losses to reordered rows."""
+    sorted_rows, shuffled = make(), make()
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        ids = rng.permutation(NAMES)[:20]
+        one, other = sorted_rows.plan(ids), shuffled.plan(ids)
+        np.testing.assert_array_equal(one.n_P, other.n_P)
+        prompt_R = np.repeat(ids, one.n_P)
+        correct_R = rng.random(len(prompt_R)) < 0.4
+        sorted_rows.observe(one, Outcome(prompt_R=prompt_R, correct_R=correct_R))
+        order = rng.permutation(len(prompt_R))
+        shuffled.observe(other, Outcome(prompt_R=prompt_R[order], correct_R=correct_R[order]))
+    np.testing.assert_equal(sorted_rows.state_dict(), shuffled.state_dict())
+
+
+@given(split=st.integers(1, 19), late=st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_parts_and_late_outcomes(split: int, late: bool) -> None:
+    """Disjoint parts of a plan count once each, and may come after the next plan."""
+    controller, whole = make(), make()
+    plan, same = controller.plan(NAMES[:20]), whole.plan(NAMES[:20])
+    slot_R = np.repeat(np.arange(20), plan.n_P)
+    correct_R = (slot_R % 3 == 0).astype(float)
+    whole.observe(same, Outcome(prompt_R=NAMES[slot_R], correct_R=correct_R))
+    if late:
+        controller.plan(NAMES[20:40])
+    for part in (slot_R < split, slot_R >= split):
+        controller.observe(plan, Outcome(prompt_R=NAMES[slot_R[part]], correct_R=correct_R[part]))
+    rows = controller.difficulty.rows(NAMES[:20])
+    for mine, theirs in zip(
+        controller.difficulty.evidence(rows), whole.difficulty.evidence(rows), strict=True
+    ):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_second_outcome_is_refused_and_counted() -> None:
+    controller = make()
+    plan = controller.plan(NAMES[:20])
+    ids = np.repeat(NAMES[:20], plan.n_P)
+    part = Outcome(prompt_R=ids[:40], correct_R=np.ones(40))
+    controller.observe(plan, part)
+    before = controller.difficulty.state_dict()
+    with pytest.warns(UserWarning, match="10 slots had an outcome before"):
+        controller.observe(plan, part)
+    np.testing.assert_equal(controller.difficulty.state_dict()["memory"], before["memory"])
+    controller.observe(plan, Outcome(prompt_R=ids[40:], correct_R=np.ones(40)))
+    with pytest.raises(DataError, match="plan 0, which is not among"):
+        controller.observe(plan, part)
+
+
+def test_what_is_wrong_with_an_outcome() -> None:
+    controller = make()
+
+    def refuse(match: str, **outcome: Any) -> None:
+        plan = controller.plan(NAMES[:2])
+        with pytest.raises(DataError, match=match):
+            controller.observe(plan, Outcome(**outcome))
+
+    refuse("correct_R must be 0 or 1, got 0.5 at rollout 1", prompt_R=["p0", "p1"],
+           correct_R=[1, 0.5])  # fmt: skip
+    refuse("correct_R must be 0 or 1, got nan", prompt_R=["p0"], correct_R=[np.nan])
+    refuse("one entry per rollout, 2, got", prompt_R=["p0", "p1"], correct_R=[1])
+    refuse("loss_R must have one entry", prompt_R=["p0"], correct_R=[1], loss_R=[1, 2])
+    refuse("'p9', which is not in the plan", prompt_R=["p9"], correct_R=[1])
+    refuse("slot of the plan is of 'p1'", prompt_R=["p0"], correct_R=[1], slot_R=[1])
+    refuse("slot_R must lie in 0 .. 1", prompt_R=["p0"], correct_R=[1], slot_R=[2])
+    plan = controller.plan(["p0", "p0"])
+    with pytest.raises(DataError, match="twice in the plan: give slot_R"):
+        controller.observe(plan, Outcome(prompt_R=["p0"], correct_R=[1]))
+    controller.observe(
+        plan, Outcome(prompt_R=["p0"] * 8, correct_R=np.ones(8), slot_R=np.repeat([0, 1], 4))
+    )
+    surrogate = make({"prompt.signal": "surrogate"})
+    plan = surrogate.plan(NAMES[:2])
+    with pytest.raises(DataError, match="surrogate needs a finite loss_R"):
+        surrogate.observe(plan, Outcome(prompt_R=["p0"], correct_R=[1]))
+
+
+def test_what_is_wrong_with_a_plan() -> None:
+    with pytest.raises(ConfigError, match=r"n_mean must be within .* 2 .. 12, got 16"):
+        Controller(n_mean=16)
+    with pytest.raises(BudgetError, match="positive integer, got 3 prompts x 4.5"):
+        Controller(n_mean=4.5).plan(["a", "b", "c"])
+    assert Controller(n_mean=4.5).plan(["a", "b"]).n_P.sum() == 9
+    with pytest.raises(BudgetError, match="got 0 prompts"):
+        Controller().plan([])
+    with pytest.raises(ConfigError, match="select needs prompt.realisation=sample"):
+        Controller().select(4)
+    with pytest.raises(DataError, match="a step takes 61 prompts, the data set has 60 rows"):
+        make({"prompt.realisation": "sample"}).select(61)
+    with pytest.raises(DataError, match="has no group"):
+        make({"difficulty.source": "column:g"}).plan(["stranger"])
+    with pytest.raises(DataError, match="must be distinct"):
+        Controller().bind(["a", "a"])
+
+
+def test_same_seed_same_plans() -> None:
+    for preset in PRESETS:
+        for (one, _), (other, _) in zip(
+            run(make(preset=preset), 15), run(make(preset=preset), 15), strict=True
+        ):
+            np.testing.assert_array_equal(one.n_P, other.n_P)
+            np.testing.assert_array_equal(one.weight_P, other.weight_P)
+
+
+@pytest.mark.parametrize("realisation", ["omega", "mass", "sample"])
+def test_realised_bin_mass(realisation: str) -> None:
+    """Method D9: omega gives share * omega, mass and sample give q."""
+    controller = make({"prompt.realisation": realisation, "difficulty.source": "column:g",
+                       "rollout.allocator": "uniform"})  # fmt: skip
+    run(controller, 60)
+    q_B = controller.adversary.q_B(np.full(5, 0.2))
+    rng, mass_B = np.random.default_rng(1), np.zeros(5)
+    for _ in range(400):
+        rows = controller.select(20) if controller.selects else rng.choice(60, 20, replace=False)
+        plan = controller.plan(NAMES[rows])
+        mass_B += np.bincount(plan.bin_P, plan.weight_P * plan.n_P, minlength=5)
+    mass_B /= mass_B.sum()
+    share_B = np.bincount([int(r * 5) for r in RATES], minlength=5) / 60
+    omega_B = share_B * np.exp(2 * controller.adversary.score_B)
+    expected = omega_B / omega_B.sum() if realisation == "omega" else q_B
+    np.testing.assert_allclose(mass_B, expected, atol=0.02)
+    assert np.abs(q_B - omega_B / omega_B.sum()).max() > 0.1
+
+
+def test_import_is_cheap() -> None:
+    """`import gdro` loads no engine (and takes <= .1 s over NumPy: benchmarks/controller.py)."""
+    engines = "('torch', 'trl', 'scipy', 'datasets')"
+    code = f"import sys, gdro; print([m for m in {engines} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_every_field_has_a_bound_or_choices_and_says_so() -> None:
+    """A new number without a bound, or a message without path, bound and value, fails here."""
+    for path, field, hint in ControllerConfig.fields():
+        room = path.split(".")[0]
+        if hint in (int, float):
+            assert field.metadata["bounds"], f"{path} has no bound"
+            for kind, bound in field.metadata["bounds"].items():
+                step = {"ge": -1, "gt": 0, "le": 1, "lt": 0}[kind]
+                with pytest.raises(ConfigError, match=rf"{path} must be .*{bound}, got") as caught:
+                    ControllerConfig.from_dict({path: hint(bound + step)})
+                assert str(hint(bound + step)) in str(caught.value)
+        with pytest.raises(ConfigError, match=f"{path} must be"):
+            ControllerConfig.from_dict({path: object()})
+        assert field.metadata["help"]
+        assert room in {f.name for f in dataclasses.fields(ControllerConfig)}
+
+
+def test_unknown_and_clashing_fields() -> None:
+    for values, match in (
+        ({"rollout.n_mni": 2}, r"rollout.n_mni is unknown; known are"),
+        ({"rolout": {}}, "rolout is unknown; known are difficulty, prompt, rollout"),
+        ({"rollout": {"n_min": 8, "n_max": 4}},
+         "rollout.n_max must be >= rollout.n_min = 8, got 4"),
+        ({"difficulty.edges": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]},
+         r"difficulty.bins must be len\(difficulty.edges\) \+ 1 = 7, got 10"),
+        ({"difficulty.delta": 0.06}, "difficulty.delta must be < half the narrowest bin, 0.05"),
+        ({"rollout.allocator": "neyman"}, "rollout.aggregation must be prompt or neutral"),
+        ({"difficulty.source": "column:"}, "difficulty.source must be online, random or column"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=match):
+            ControllerConfig.from_dict(values)
+    with pytest.raises(ConfigError, match="preset must be one of grpo"):
+        ControllerConfig.preset("ppo")
