@@ -1,0 +1,404 @@
+"""`GDROTrainer`: TRL's GRPOTrainer with the controller in its loop.
+
+TRL keeps its sampler, its loader and its batch shapes. Inside
+`_generate_and_score_completions` the batch is expanded anew, prompt i to `n_P[i]` rows, so that the
+number of rows of each process stays what TRL planned; the advantages are then computed by ragged
+group and multiplied by the plan's weights. With equal counts and weights of 1 every number is
+TRL's to the last bit. No decision is taken here: rank 0 asks the controller and broadcasts.
+"""
+
+import os
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import broadcast_object_list, gather_object
+from trl.trainer.grpo_trainer import GRPOTrainer
+
+from gdro.core.checkpoint import load, save
+from gdro.core.controller import Controller
+from gdro.core.errors import CheckpointError, DataError
+from gdro.core.trace import TraceWriter
+from gdro.core.types import Outcome, Plan
+from gdro.trainers.advantages import group_advantages
+from gdro.trainers.border import ROW, check_supported, columns, identified, with_correct
+from gdro.trainers.config import GDROConfig
+
+__all__ = ["GDROConfig", "GDROTrainer"]
+
+STATE_FILE = "gdro_controller.npz"
+
+
+@dataclass
+class _Window:
+    """A generation batch between its plan and its observation (all of it gathered)."""
+
+    plan: Plan
+    correct_R: torch.Tensor
+    tokens_R: torch.Tensor
+    sums_RF: torch.Tensor  # of this process: prompt loss, score, visits
+    reward: float
+    seconds: dict[str, float]
+
+
+class GDROTrainer(GRPOTrainer):
+    """GRPO with the difficulty classifier, Prompt-GDRO and Rollout-GDRO in the loop.
+
+    Takes what GRPOTrainer takes, with a `GDROConfig` as `args`, and:
+
+    Args:
+        correct_func: What says whether a completion is correct (0 or 1): the name of one of
+            `reward_funcs`, or a function of TRL's reward signature, which is called beside them
+            with weight 0. Needed unless there is a single reward function that returns 0 and 1.
+
+    Attributes:
+        controller: The `Controller`; the one of the main process decides.
+        spent: Rollouts generated and completion tokens in them, since step 0.
+
+    Raises:
+        ConfigError: if `args` is no GDROConfig, or `correct_func` is missing or unknown.
+        DataError: if the data set is empty, lacks a column, or holds an id twice.
+        UnsupportedError: for what is not supported yet; the message says why.
+    """
+
+    args: GDROConfig
+    model: Any
+    train_dataset: Any
+    _sampler: Any
+    _buffered_inputs: Any
+
+    def __init__(
+        self,
+        model: Any,
+        reward_funcs: Any = None,
+        args: GDROConfig | None = None,
+        train_dataset: Any = None,
+        *more: Any,
+        correct_func: Callable[..., list[float]] | str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if args is None:
+            name = model if isinstance(model, str) else model.config._name_or_path
+            args = GDROConfig(f"{name.split('/')[-1]}-GDRO")
+        check_supported(args, train_dataset, kwargs)
+        reward_funcs, self._correct = with_correct(reward_funcs, correct_func, args)
+        dataset, ids = identified(train_dataset, args.gdro_id_column)
+
+        self._ids = ids
+        self.spent = {"rollouts": 0, "tokens": 0}
+        self.controller = Controller(
+            args.controller_config,
+            n_mean=int(args.num_generations or 0),
+            seed=args.seed,
+            std_scaled=args.scale_rewards == "group",
+        )
+        self.controller.bind(ids, **columns(dataset, self.controller.config))
+        self._window: _Window | None = None
+        self._rewards_RF = torch.empty(0)
+        self._captured: torch.Tensor | None = None
+        self._capturing = False
+        self._seconds = {"generation": 0.0, "hook": 0.0}
+        self._trace: TraceWriter | None = None
+        super().__init__(model, reward_funcs, args, dataset, *more, **kwargs)
+        self._window_length = int(args.steps_per_generation or 0) * self.num_iterations
+        if getattr(self, "vllm_generation", None) is not None:
+            self._unstride_vllm()
+        if Controller.loss_needed_by(args.controller_config) == "prompt.signal=surrogate":
+            warnings.warn(
+                "prompt.signal=surrogate: with group-normalised advantages the surrogate loss of a "
+                "group is zero on-policy (method D6); what the adversary sees is drift and KL",
+                stacklevel=2,
+            )
+
+    # -- plan, expand, generate, weigh ----------------------------------------------------------
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if not self.model.training:
+            return super()._generate_and_score_completions(inputs)
+        started = time.perf_counter()
+        acc, device = self.accelerator, self.accelerator.device
+        local = len(inputs)  # rows of this process, before and after
+        first = acc.process_index * local
+        heads = [x[ROW] for j, x in enumerate(inputs) if (first + j) % self.num_generations == 0]
+        plan, rows_P = self._plan(gather_object(heads), acc.num_processes * local)
+
+        n_P = torch.as_tensor(plan.n_P, device=device)
+        slot_R = torch.repeat_interleave(torch.arange(len(n_P), device=device), n_P)
+        mine = slice(first, first + local)
+        expanded = self._fetch(rows_P[slot_R[mine].cpu().numpy()])
+        self._seconds = {"plan": time.perf_counter() - started, "generation": 0.0, "hook": 0.0}
+        output = super()._generate_and_score_completions(expanded)
+
+        resumed = time.perf_counter()
+        rewards_R = (self._rewards_RF * self.reward_weights.to(device)).nansum(dim=1)
+        rewards_R[torch.isnan(self._rewards_RF).all(dim=1)] = torch.nan
+        raw_R, std_P = group_advantages(rewards_R, n_P, self.scale_rewards)
+        weight_P = torch.as_tensor(plan.weight_P, device=device, dtype=raw_R.dtype)
+        advantages_R = raw_R * weight_P[slot_R]
+        output["advantages"] = advantages_R[mine]
+        output["gdro_raw_advantages"] = raw_R[mine]
+        output["gdro_row"] = torch.arange(first, first + local, device=device)
+        self._repair_metrics(advantages_R, std_P)
+
+        correct_R = self._correct_rewards()
+        lengths: Any = acc.gather(output["completion_mask"].sum(dim=1))
+        sums = torch.zeros(len(slot_R), 3, device=device)
+        seconds = self._seconds
+        seconds["started"] = started
+        seconds["hook"] += seconds["plan"] + time.perf_counter() - resumed
+        self._window = _Window(
+            plan, correct_R, lengths, sums, torch.nanmean(rewards_R).item(), seconds
+        )
+        return output
+
+    def _fetch(self, rows_R: np.ndarray) -> list[dict[str, Any]]:
+        """The rows of the training set, each fetched once, one dict per rollout."""
+        rows, place_R = np.unique(rows_R, return_inverse=True)
+        columns = self.train_dataset[rows.tolist()]
+        return [{name: values[i] for name, values in columns.items()} for i in place_R.tolist()]
+
+    def _plan(self, rows: list[int], budget: int) -> tuple[Plan, np.ndarray]:
+        """Rank 0 chooses rows (where the method does), plans, and broadcasts."""
+        decided: list[Any] = [None]
+        if self.accelerator.is_main_process:
+            chosen = np.asarray(rows, dtype=np.int64)
+            if self.controller.selects:
+                chosen = self.controller.select(len(rows))
+            decided = [(self.controller.plan(self._ids[chosen]), chosen)]
+        plan, chosen = broadcast_object_list(decided)[0]
+        assert plan.n_P.sum() == budget, (plan.n_P.sum(), budget)
+        return plan, chosen
+
+    def _generate(self, *args: Any, **kwargs: Any) -> Any:
+        started = time.perf_counter()
+        output = super()._generate(*args, **kwargs)
+        self._seconds["generation"] += time.perf_counter() - started
+        return output
+
+    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        self._rewards_RF = super()._calculate_rewards(*args, **kwargs)
+        return self._rewards_RF
+
+    def _correct_rewards(self) -> torch.Tensor:
+        """The 0/1 column of the rewards, gathered; anything else is an error naming the row."""
+        correct_R = self._rewards_RF[:, self._correct]
+        bad = ~((correct_R == 0) | (correct_R == 1))
+        if bad.any():
+            row, name = int(bad.nonzero()[0]), self.reward_func_names[self._correct]
+            raise DataError(
+                f"reward function {name!r} returned {correct_R[row].item()} for rollout {row}, but "
+                "correct must be 0 or 1: pass correct_func (a reward function, or its name)"
+            )
+        return correct_R
+
+    def _repair_metrics(self, advantages_R: torch.Tensor, std_P: torch.Tensor) -> None:
+        """Replaces what TRL logged of groups of equal size."""
+        if self.scale_rewards != "batch":  # there it is about the batch, and right
+            zero = torch.isclose(std_P, torch.zeros_like(std_P))
+            self._metrics["train"]["frac_reward_zero_std"][-1] = zero.float().mean().item()
+        logged = self._logs["advantages"]
+        for _ in range(min(len(advantages_R), len(logged))):
+            logged.pop()
+        logged.extend(advantages_R.tolist())
+
+    def _unstride_vllm(self) -> None:
+        # vLLM's server mode keeps every n-th prompt and asks for n completions of it: with ragged
+        # groups that gives completions to the wrong prompts. Every row is its own request instead.
+        generate = self.vllm_generation.generate
+
+        def one_each(*args: Any, **kwargs: Any) -> Any:
+            if self.model.training:
+                kwargs["num_generations"] = 1
+            return generate(*args, **kwargs)
+
+        self.vllm_generation.generate = one_each
+
+    # -- what the update saw --------------------------------------------------------------------
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        output = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        if self._capturing:
+            self._captured = output[0].detach()
+        return output
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        if not self.model.training or self._window is None:
+            return super()._compute_loss(model, inputs)
+        self._capturing = True
+        try:
+            loss = super()._compute_loss(model, inputs)
+        finally:
+            self._capturing = False
+        self._accumulate(inputs)
+        return loss
+
+    @torch.no_grad()
+    def _accumulate(self, inputs: dict[str, Any]) -> None:
+        """Adds the prompt loss (Eq. 6-7, raw advantages) and the score proxy of each rollout."""
+        started = time.perf_counter()
+        assert self._captured is not None
+        assert self._window is not None
+        logps, self._captured = self._captured, None
+        mask = inputs["completion_mask"]
+        if "tool_mask" in inputs:
+            mask = mask * inputs["tool_mask"]
+        length = mask.sum(dim=1).clamp(min=1)
+        advantages = inputs["gdro_raw_advantages"].unsqueeze(1)
+
+        old = inputs.get("old_per_token_logps")
+        log_ratio = torch.zeros_like(logps) if old is None else logps - old
+        if self.importance_sampling_level == "sequence":
+            log_ratio = ((log_ratio * mask).sum(dim=1) / length).unsqueeze(1)
+        ratio = torch.exp(log_ratio)
+        clipped = torch.clamp(ratio, 1 - self.epsilon_low, 1 + self.epsilon_high)
+        capped = ratio if self.args.delta is None else torch.clamp(ratio, max=self.args.delta)
+        losses = -torch.min(capped * advantages, clipped * advantages).expand_as(logps)
+        if self.beta != 0.0:
+            gap = inputs["ref_per_token_logps"] - logps
+            kl = torch.exp(gap) - gap - 1
+            if self.args.use_bias_correction_kl:
+                kl = kl * ratio
+            losses = losses + self.beta * kl
+        loss = (losses * mask).sum(dim=1) / length
+        score = advantages.squeeze(1) ** 2 * ((1 - logps.exp()) ** 2 * mask).sum(dim=1)
+        seen = torch.stack([loss, score, torch.ones_like(loss)], dim=1)
+        sums = self._window.sums_RF
+        sums.index_add_(0, inputs["gdro_row"], seen.to(sums.dtype))
+        self._window.seconds["hook"] += time.perf_counter() - started
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss = super().training_step(*args, **kwargs)
+        if self._window is not None and self._step % self._window_length == 0:
+            self._observe(self._window)
+            self._window = None
+        return loss
+
+    def _observe(self, window: _Window) -> None:
+        """Ends a window: the controller of rank 0 learns from it, and the trace gets its record."""
+        started = time.perf_counter()
+        sums: Any = self.accelerator.reduce(window.sums_RF, reduction="sum")
+        self.spent["rollouts"] += len(window.correct_R)
+        self.spent["tokens"] += int(window.tokens_R.sum())
+        if not self.accelerator.is_main_process:
+            return
+        plan = window.plan
+        loss_R, score_R = (sums[:, :2] / sums[:, 2:].clamp(min=1)).double().cpu().numpy().T
+        slot_R = np.repeat(np.arange(len(plan.n_P)), plan.n_P)
+        record = self.controller.observe(
+            plan,
+            Outcome(
+                prompt_R=np.asarray(plan.prompt_P)[slot_R],
+                slot_R=slot_R,
+                correct_R=window.correct_R.double().cpu().numpy(),
+                loss_R=loss_R,
+                score_R=score_R,
+                tokens_R=window.tokens_R.cpu().numpy(),
+            ),
+        )
+        now, seconds = time.perf_counter(), window.seconds
+        took = {
+            "plan": seconds["plan"],
+            "generation": seconds["generation"],
+            "observe": now - started,
+            "hook": seconds["hook"] + now - started,
+            "step": now - seconds["started"],
+        }
+        took["update"] = took["step"] - took["generation"] - took["hook"]
+        metrics = self._metrics["train"]
+        for name, value in record.metrics.items():
+            metrics[name].append(value)
+        for name, value in took.items():
+            metrics[f"time/{name}"].append(value)
+        self._tracer().append(record.to_dict() | {"reward": window.reward, "time": took})
+
+    def _tracer(self) -> TraceWriter:
+        if self._trace is None:
+            path = Path(str(self.args.output_dir)) / "trace.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            header = self.controller.header() | {"method": self.args.gdro_preset}
+            if path.exists() and self.controller.steps_planned <= 1:
+                _keep_aside(path)  # a new run in an old folder
+            self._trace = TraceWriter(path, header)
+        return self._trace
+
+    # -- checkpoints ----------------------------------------------------------------------------
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            os.makedirs(output_dir, exist_ok=True)
+            state = {"controller": self.controller.state_dict(), "micro_step": self._step}
+            state["spent"] = dict(self.spent)
+            path = Path(output_dir) / STATE_FILE
+            save(path, state, fingerprint=self.controller.fingerprint)
+        if self._window is not None:  # saved between the updates of one generation batch
+            os.makedirs(output_dir, exist_ok=True)
+            window = vars(self._window) | {"plan": _plan_to_plain(self._window.plan)}
+            torch.save(
+                {"window": window, "buffer": self._buffered_inputs}, self._buffer(output_dir)
+            )
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        path = Path(checkpoint) / STATE_FILE
+        if not path.exists():
+            raise CheckpointError(f"{path} is missing: this is no checkpoint of a GDROTrainer")
+        state = load(path, fingerprint=self.controller.fingerprint)
+        self.controller.load_state_dict(state["controller"])
+        self.spent = {name: int(n) for name, n in state["spent"].items()}
+        # TRL counts micro-steps from 0 again, and replays the first epoch's order (trl.md, 5).
+        self._step = int(state["micro_step"])
+        if self._step % self._window_length:
+            saved = torch.load(self._buffer(checkpoint), weights_only=True)
+            window = saved["window"] | {"plan": _plan_from_plain(saved["window"]["plan"])}
+            self._window, self._buffered_inputs = _Window(**window), saved["buffer"]
+            self._window.seconds["started"] = time.perf_counter()
+        if getattr(self._sampler, "shuffle", False):
+            for _ in range(int((self.state.epoch or 0) + 1e-6)):
+                torch.randperm(self._sampler.num_samples, generator=self._sampler.generator)
+        if self.accelerator.is_main_process:
+            self._tracer().truncate_after(self.controller.steps_observed)
+
+    def _buffer(self, folder: str) -> Path:
+        return Path(folder) / f"gdro_window_{self.accelerator.process_index}.pt"
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:
+        self._sampler = super()._get_train_sampler(*args, **kwargs)
+        return self._sampler
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        if ROW not in self._signature_columns:
+            self._signature_columns = [*self._signature_columns, ROW]
+
+
+def _keep_aside(path: Path) -> None:
+    """Renames an older run's trace, so that starting again loses nothing."""
+    number = 1
+    while (aside := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
+        number += 1
+    path.rename(aside)
+    warnings.warn(f"{path} is of an earlier run: it is kept as {aside.name}", stacklevel=2)
+
+
+_PLAN_ARRAYS = ("bin_P", "n_P", "weight_P", "adversary_P", "propensity_P")
+
+
+def _plan_to_plain(plan: Plan) -> dict[str, Any]:
+    """A plan as tensors and lists, which torch.load reads without unpickling code."""
+    given = {name: getattr(plan, name) for name in _PLAN_ARRAYS}
+    arrays = {name: torch.from_numpy(a) for name, a in given.items() if a is not None}
+    return arrays | {"step": plan.step, "prompt_P": np.asarray(plan.prompt_P).tolist()}
+
+
+def _plan_from_plain(plain: dict[str, Any]) -> Plan:
+    arrays: dict[str, Any] = {n: plain[n].numpy() for n in _PLAN_ARRAYS if n in plain}
+    given: dict[str, Any] = plain | arrays | {"prompt_P": np.asarray(plain["prompt_P"])}
+    return Plan(**given)

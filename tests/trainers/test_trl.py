@@ -1,0 +1,281 @@
+"""The trainer, through `train()`: ragged advantages, feedback, selection, errors."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate.utils import gather_object
+from datasets import Dataset
+from transformers import AutoTokenizer
+from trl import GRPOConfig
+
+import gdro.trainers.border as module
+from gdro.core.errors import ConfigError, DataError, UnsupportedError
+from gdro.core.trace import read_trace
+from gdro.trainers.config import GDROConfig
+from gdro.trainers.trl import GDROTrainer
+
+from .conftest import make_trainer, parity, prompts, rare, settings, shaped
+
+
+class Watching(GDROTrainer):
+    """Keeps what each step generated, planned, and was rewarded with."""
+
+    def _generate_and_score_completions(self, inputs: Any) -> Any:
+        output = super()._generate_and_score_completions(inputs)
+        if self.model.training:
+            window = self._window
+            rows = {name: output[name].clone() for name in ("prompt_ids", "advantages")}
+            self.seen.append(rows | {"plan": window.plan, "rewards": self._rewards_RF.clone()})
+        return output
+
+    def _observe(self, window: Any) -> None:
+        self.sums.append(window.sums_RF.clone())
+        super()._observe(window)
+
+
+def watched(model: str, folder: Path, **changes: Any) -> Watching:
+    rewards, correct = changes.pop("rewards", rare), changes.pop("correct_func", None)
+    dataset = changes.pop("dataset", None) or prompts()
+    trainer = Watching(
+        model, rewards, GDROConfig(**settings(folder, **changes)), dataset,
+        processing_class=AutoTokenizer.from_pretrained(model), correct_func=correct,
+    )  # fmt: skip
+    trainer.seen, trainer.sums = [], []
+    trainer.train()
+    return trainer
+
+
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+@pytest.mark.parametrize("aggregation", ["rollout", "prompt", "neutral"])
+def test_ragged_advantages(model: str, tmp_path: Path, scale: str, aggregation: str) -> None:
+    """Each prompt gets n_P rows, and (r - mean) / std of its own group times its weight."""
+    trainer = watched(
+        model, tmp_path, max_steps=8, scale_rewards=scale, gdro_rollout_aggregation=aggregation,
+        gdro_id_column="name",
+    )  # fmt: skip
+    dataset, tokenizer = trainer.train_dataset, trainer.processing_class
+    text = dict(zip(dataset["name"], dataset["prompt"], strict=True))
+    ragged = weighed = 0
+    for seen in trainer.seen:
+        plan, rewards = seen["plan"], seen["rewards"][:, 0].numpy().astype(np.float64)
+        assert plan.n_P.sum() == len(rewards) == 16
+        written = tokenizer.batch_decode(seen["prompt_ids"], skip_special_tokens=True)
+        expected = [text[i] for i in np.repeat(plan.prompt_P, plan.n_P)]
+        assert [w.replace(" ", "") for w in written] == expected
+        start, advantages = 0, []
+        for n, weight in zip(plan.n_P, plan.weight_P, strict=True):
+            group = rewards[start : start + n]
+            scales = {"group": group.std(ddof=1), "batch": rewards.std(ddof=1), "none": 1 - 1e-4}
+            advantages.append(weight * (group - group.mean()) / (scales[scale] + 1e-4))
+            start += n
+        np.testing.assert_allclose(seen["advantages"], np.concatenate(advantages), atol=1e-5)
+        ragged += len(set(plan.n_P.tolist())) > 1
+        weighed += len(set(plan.weight_P.tolist())) > 1
+    assert ragged >= 2
+    assert weighed >= 2
+    assert trainer.spent["rollouts"] == 8 * 16
+    tokens = sum(r["tokens"] for r in read_trace(tmp_path / "trace.jsonl").records)
+    assert trainer.spent["tokens"] == tokens
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_the_prompt_loss_is_trls(model: str, tmp_path: Path, level: str) -> None:
+    """Averaged over rollouts, Eq. 6-7 as captured is TRL's own loss of type grpo at weight 1."""
+    trainer = watched(
+        model, tmp_path, rewards=parity, max_steps=6, num_iterations=2, beta=0.05,
+        loss_type="grpo", gdro_preset="grpo", importance_sampling_level=level, learning_rate=3e-2,
+    )  # fmt: skip
+    losses = [log["loss"] for log in trainer.state.log_history if "loss" in log]
+    for i, sums in enumerate(trainer.sums):
+        assert (sums[:, 2] == 2).all(), "each rollout is seen once an update"
+        assert sums[:, 0].mean().item() == pytest.approx(
+            losses[2 * i] + losses[2 * i + 1], abs=2e-6
+        )
+    assert max(abs(loss) for loss in losses) > 1e-3, "off policy there is something to compare"
+
+
+def test_surrogate_is_zero_on_policy_and_warns_once(model: str, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="zero on-policy") as warned:
+        trainer = watched(
+            model, tmp_path, max_steps=6, gdro_prompt_signal="surrogate", gdro_preset="prompt"
+        )
+    assert sum("zero on-policy" in str(w.message) for w in warned) == 1
+    for seen, sums in zip(trainer.seen, trainer.sums, strict=True):
+        group = sums[:, 0].reshape(-1, 4).mean(dim=1)
+        assert group.abs().max() < 1e-6
+        assert seen["plan"].n_P.max() == 4
+
+
+def test_sample_mode_chooses_the_rows(model: str, tmp_path: Path) -> None:
+    """The rows trained on are the controller's, distinct within a step, and evenly used."""
+    trainer = watched(
+        model, tmp_path, max_steps=24, gdro_prompt_realisation="sample", gdro_id_column="name"
+    )
+    used = np.concatenate([seen["plan"].prompt_P for seen in trainer.seen])
+    for seen in trainer.seen:
+        assert len(set(seen["plan"].prompt_P.tolist())) == 4
+        assert (seen["plan"].adversary_P == 1).all()
+    assert set(used.tolist()) == set(prompts()["name"]), "every prompt has its turn"
+    assert max(np.unique(used, return_counts=True)[1]) <= 4 * 6
+
+
+def test_correct_is_named_when_rewards_are_shaped(model: str, tmp_path: Path) -> None:
+    several = {"rewards": [shaped, parity]}
+    with pytest.raises(ConfigError, match="correct_func must be given with 2 reward functions"):
+        make_trainer(model, tmp_path, **several)
+    with pytest.raises(ConfigError, match="correct_func must be one of shaped, parity"):
+        make_trainer(model, tmp_path, **several, correct_func="exactness")
+    with pytest.raises(DataError, match=r"'shaped' returned .* must be 0 or 1: pass correct_func"):
+        make_trainer(model, tmp_path, rewards=shaped).train()
+    by_name = watched(model, tmp_path / "name", **several, correct_func="parity")
+    assert by_name.reward_weights.tolist() == [1, 1]
+    apart = watched(model, tmp_path / "apart", rewards=shaped, correct_func=parity)
+    assert apart.reward_weights.tolist() == [1, 0]
+    for trainer, column in ((by_name, 1), (apart, 1)):
+        record = read_trace(Path(trainer.args.output_dir) / "trace.jsonl").records[-1]
+        correct = trainer.seen[-1]["rewards"][:, column].mean().item()
+        assert record["unseen_correct"] == pytest.approx(correct, abs=1e-4)
+        assert record["reward"] != record["unseen_correct"]
+
+
+def missing(completions: list[str], **_: Any) -> list[Any]:
+    return [None] + [1.0] * (len(completions) - 1)
+
+
+def short(completions: list[str], **_: Any) -> list[float]:
+    return [1.0] * (len(completions) - 1)
+
+
+def test_bad_rewards(model: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'missing' returned nan for rollout 0"):
+        make_trainer(model, tmp_path, rewards=missing).train()
+    with pytest.raises(ValueError, match="returned 15 rewards, but 16 were expected"):
+        make_trainer(model, tmp_path, rewards=short).train()
+
+
+def test_bad_data(model: str, tmp_path: Path) -> None:
+    def refuse(dataset: Any, error: type[Exception], match: str, **changes: Any) -> None:
+        with pytest.raises(error, match=match):
+            make_trainer(model, tmp_path, dataset=dataset, **changes)
+
+    rows = prompts(8)
+    refuse(rows.select([]), DataError, "no rows")
+    refuse(rows.remove_columns("prompt"), DataError, "no column 'prompt'; it has name, level")
+    refuse(rows, DataError, "no column 'uid'", gdro_id_column="uid")
+    refuse(rows, DataError, "no column 'topic'", gdro_difficulty_source="column:topic")
+    twice = Dataset.from_list([{"prompt": "1+1=", "id": "a"}, {"prompt": "2+2=", "id": "a"}])
+    refuse(twice, DataError, "rows 0 and 1 have the same id 'a'", gdro_id_column="id")
+    refuse(rows.to_iterable_dataset(), UnsupportedError, "rows are fetched by index")
+    repeated = Dataset.from_list([{"prompt": f"{i % 8}+1="} for i in range(12)])
+    with pytest.warns(UserWarning, match=r"4 rows repeat .* \(8 of 12 are kept\)"):
+        trainer = make_trainer(model, tmp_path, dataset=repeated)
+    assert len(trainer.train_dataset) == 8
+
+
+def test_what_is_not_supported_says_why(model: str, tmp_path: Path) -> None:
+    for changes, match in (
+        ({"multi_objective_aggregation": "normalize_then_sum"}, "normalises over the batch"),
+        ({"loss_type": "cispo", "gdro_prompt_signal": "surrogate"}, "no clipped surrogate"),
+    ):
+        with pytest.raises(UnsupportedError, match=match):
+            make_trainer(model, tmp_path, **changes)
+    with pytest.raises(UnsupportedError, match="rollout_func"):
+        GDROTrainer(
+            model, rare, GDROConfig(**settings(tmp_path)), prompts(), rollout_func=lambda *a: {}
+        )
+    with pytest.raises(ConfigError, match="args must be a GDROConfig, got GRPOConfig"):
+        GDROTrainer(model, rare, GRPOConfig(**settings(tmp_path)), prompts())
+    make_trainer(model, tmp_path, loss_type="cispo", gdro_preset="rollout").train()
+
+
+def test_evaluation_is_trls(model: str, tmp_path: Path) -> None:
+    trainer = GDROTrainer(
+        model, rare, GDROConfig(**settings(tmp_path, eval_strategy="steps", eval_steps=2,
+                                           per_device_eval_batch_size=16)),
+        prompts(), eval_dataset=prompts(4), processing_class=AutoTokenizer.from_pretrained(model),
+    )  # fmt: skip
+    trainer.train()
+    assert any("eval_reward" in log for log in trainer.state.log_history)
+    assert trainer.spent["rollouts"] == 3 * 16
+
+
+class ServerMode:
+    """vLLM's server mode as far as rows go: every n-th prompt, n completions of each."""
+
+    asked: list[int] = []
+
+    def __init__(self, **settings: Any) -> None:
+        self.accelerator, self.vllm_client = settings["accelerator"], self
+
+    def get_server_info(self) -> dict[str, Any]:
+        return {"model_config": {"logprobs_mode": "processed_logprobs"}}
+
+    def sync_weights(self) -> None:
+        pass
+
+    def generate(
+        self, prompts: Any, images: Any, num_generations: int, profiler: Any = None
+    ) -> Any:
+        self.asked.append(num_generations)
+        kept = gather_object(prompts)[::num_generations]
+        completions = [[*p, 1] for p in kept for _ in range(num_generations)]
+        return prompts, completions, [[[-1.0] for _ in c] for c in completions], None
+
+
+def echo(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
+    return [float(p == c) for p, c in zip(prompts, completions, strict=True)]
+
+
+def test_vllm_answers_the_prompt_it_was_asked(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No vLLM runs here: a stand-in with its stride shows that no row gets another's answer."""
+    monkeypatch.setattr("trl.trainer.grpo_trainer.VLLMGeneration", ServerMode)
+    ServerMode.asked = []
+    trainer = make_trainer(
+        model, tmp_path, rewards=[rare, echo], correct_func="rare", use_vllm=True,
+        vllm_mode="server", max_steps=8,
+    )  # fmt: skip
+    trainer.train()
+    assert set(ServerMode.asked) == {1}
+    records = read_trace(tmp_path / "trace.jsonl").records
+    assert any(max(r["rollouts_B"]) % 4 for r in records), "ragged steps are what the stride breaks"
+    logs = [log for log in trainer.state.log_history if "rewards/echo/mean" in log]
+    assert len(logs) == 8
+    assert all(log["rewards/echo/mean"] == 1 for log in logs)
+
+
+def test_hooks_are_checked_at_start(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HOOKS", ("_compute_loss", "_moved_away"))
+    with pytest.raises(UnsupportedError, match="lacks _moved_away"):
+        make_trainer(model, tmp_path)
+
+
+def test_every_leaf_is_a_flag_and_a_bound_is_an_error() -> None:
+    config = GDROConfig("out", use_cpu=True, bf16=False, gdro_preset="paper", gdro_prompt_eta=3)
+    assert config.gdro_prompt_signal == "surrogate"
+    assert config.controller_config.prompt.eta == config.gdro_prompt_eta == 3.0
+    assert config.gdro_rollout_n_min == 2
+    assert config.output_dir == "out"
+    with pytest.raises(ConfigError, match="rollout.n_min must be >= 2, got 1"):
+        GDROConfig("out", use_cpu=True, bf16=False, gdro_rollout_n_min=1)
+    with pytest.raises(ConfigError, match=r"num_generations .* 2 .. 12, got 16"):
+        GDROConfig("out", use_cpu=True, bf16=False, num_generations=16,
+                   per_device_train_batch_size=16)  # fmt: skip
+    edges = GDROConfig("out", use_cpu=True, bf16=False, gdro_difficulty_edges=[0.2, 0.5, 0.8])
+    assert edges.gdro_difficulty_bins == 4
+
+
+def test_two_names_switch_a_script(model: str, tmp_path: Path) -> None:
+    """A TRL script with positional arguments and nothing of ours."""
+    trainer = GDROTrainer(
+        model, [rare], GDROConfig(**settings(tmp_path)), prompts(), None,
+        AutoTokenizer.from_pretrained(model),
+    )  # fmt: skip
+    trainer.train()
+    assert torch.isfinite(next(trainer.model.parameters())).all()

@@ -1,0 +1,58 @@
+"""Run by torchrun on two gloo processes: TRL, ours uniform, ours ragged, ours resumed."""
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+from transformers import AutoTokenizer
+from trl import GRPOConfig, GRPOTrainer
+
+from tests.trainers.conftest import (
+    make_trainer,
+    parity,
+    prompts,
+    rare,
+    same_weights,
+    settings,
+    weights,
+)  # fmt: skip
+
+model, folder = sys.argv[1], Path(sys.argv[2])
+STEPS = 12
+
+plain = GRPOTrainer(
+    model,
+    parity,
+    GRPOConfig(**settings(folder / "plain", max_steps=3)),
+    train_dataset=prompts(),
+    processing_class=AutoTokenizer.from_pretrained(model),
+)
+start = weights(plain)
+plain.train()
+uniform = make_trainer(model, folder / "uniform", rewards=parity, gdro_preset="grpo", max_steps=3)
+uniform.train()
+
+ragged = make_trainer(model, folder / "ragged", rewards=rare, max_steps=STEPS)
+ragged.train()
+even = make_trainer(model, folder / "even", rewards=rare, max_steps=STEPS, gdro_preset="grpo")
+even.train()
+
+saving = {"save_strategy": "steps", "save_steps": 7, "max_steps": STEPS}
+cut = make_trainer(model, folder / "resumed", rewards=rare, **saving)
+cut.train()
+resumed = make_trainer(model, folder / "resumed", rewards=rare, **saving)
+resumed.train(resume_from_checkpoint=str(folder / "resumed" / "checkpoint-7"))
+
+end = weights(ragged)
+digest = hashlib.sha256(b"".join(end[name].numpy().tobytes() for name in sorted(end))).hexdigest()
+found = {
+    "world": plain.accelerator.num_processes,
+    "uniform_same": same_weights(weights(plain), weights(uniform)),
+    "uniform_changed": not same_weights(start, weights(plain)),
+    "ragged_differs": not same_weights(end, weights(even)),
+    "resumed_same": same_weights(end, weights(resumed)),
+    "digest": digest,
+}
+(folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(found))
