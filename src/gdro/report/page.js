@@ -1,0 +1,73 @@
+"use strict";
+(() => {
+  const plots = JSON.parse(document.getElementById("plots").textContent);
+  const places = [...document.querySelectorAll(".plot")];
+  const root = document.documentElement;
+  const button = document.getElementById("theme");
+  const config = { displaylogo: false, displayModeBar: false, responsive: true, scrollZoom: false };
+  const touch = matchMedia("(pointer: coarse)").matches;
+
+  // "var(--c0)" becomes the colour that the current theme gives it.
+  function themed(value, style) {
+    if (typeof value === "string") {
+      const name = /^var\((--[a-z0-9]+)\)$/.exec(value);
+      return name ? style.getPropertyValue(name[1]).trim() : value;
+    }
+    if (Array.isArray(value)) return value.map((v) => themed(v, style));
+    if (value === null || typeof value !== "object") return value;
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, themed(v, style)]));
+  }
+
+  function draw(place, printing) {
+    const { data, layout } = plots[place.dataset.plot];
+    const style = getComputedStyle(root);
+    const frame = themed(layout, style);
+    frame.dragmode = touch ? false : "zoom";
+    if (printing) {
+      // On paper three maps stand in one column, everything else in two.
+      const wide = place.closest(".panels-3");
+      frame.width = wide ? 660 : 320;
+      if (wide) frame.height = 215;
+    } else {
+      frame.autosize = true;
+    }
+    place.style.height = `${frame.height}px`;
+    Plotly.react(place, themed(data, style), frame, config);
+    place.dataset.drawn = "";
+  }
+
+  const drawAll = (printing) => places.forEach((place) => draw(place, printing));
+
+  // The first figures at once, the others one by one, so that the page answers while it draws.
+  function drawNext(i) {
+    if (i >= places.length) {
+      root.dataset.ready = Math.round(performance.now());
+      return;
+    }
+    draw(places[i]);
+    root.dataset.first ??= Math.round(performance.now());
+    setTimeout(drawNext, 0, i + 1);
+  }
+
+  const modes = ["system", "light", "dark"];
+  let mode = 0;
+  function show(name) {
+    if (name === "system") delete root.dataset.theme;
+    else root.dataset.theme = name;
+    drawAll();
+  }
+  button.addEventListener("click", () => {
+    mode = (mode + 1) % modes.length;
+    button.textContent = `Theme: ${modes[mode]}`;
+    show(modes[mode]);
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll());
+  addEventListener("beforeprint", () => {
+    root.dataset.theme = "light";
+    for (const part of document.querySelectorAll("details")) part.open = true;
+    drawAll(true);
+  });
+  addEventListener("afterprint", () => show(modes[mode]));
+
+  drawNext(0);
+})();
