@@ -123,7 +123,7 @@ class DifficultyConfig(_Checked):
         "interval leaves the bin",
     )
     credibility: float = _field(
-        0.8, "mass of the credible interval of binning=interval", gt=0, lt=1
+        0.5, "mass of the credible interval of binning=interval", gt=0, lt=1
     )
     prior: Literal["fit", "fixed"] = _field(
         "fit",

@@ -1,0 +1,36 @@
+"""What the docs say is what the code does."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_table_of_settings_is_current() -> None:
+    run = [sys.executable, "scripts/docs.py", "--check"]
+    found = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+
+
+def test_the_loop_of_the_readme_runs() -> None:
+    text = (ROOT / "README.md").read_text()
+    loop = next(
+        b for b in re.findall(r"```python\n(.*?)```", text, re.S) if "import Controller" in b
+    )
+    updates: list[float] = []
+    names = {
+        "batches": [["a", "b", "c"], ["b", "c", "d"]],
+        "generate_and_verify": lambda ids: [float(i > "b") for i in ids],
+        "update": lambda weights: updates.extend(weights),
+    }
+    exec(loop, names)
+    assert len(updates) == 24
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
