@@ -243,7 +243,7 @@ def test_any_estimates_of_0_and_1_reach_the_end_bins():
 
 def test_interval_moves_only_with_credibility():
     rng = np.random.default_rng(0)
-    difficulty, row = one(binning="interval", **FIXED)
+    difficulty, row = one(binning="interval", credibility=0.8, **FIXED)
     p, moved = 0.6, 0
     for t in range(60):
         if t == 30:
