@@ -1,0 +1,186 @@
+"""Sampling with transformers: left padding, chat templates, a random stream of its own."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from gdro.core.errors import ConfigError, DataError
+from gdro.evals.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Verifier = Callable[[list[str], list[Any]], Sequence[Any]]
+"""`verifier(completions, answers)` -> a 0/1, bool or `Verdict` for each completion."""
+
+GROUPINGS = ("family", "level", "subject", "source")
+
+
+def evaluate(
+    model: Any,
+    tokenizer: Any,
+    prompts: "Dataset",
+    verifier: Verifier,
+    *,
+    k: int = 8,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    batch_size: int = 128,
+    seed: int = 0,
+    by: Sequence[str] | None = None,
+    chat_template_kwargs: dict[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Samples k completions of each prompt and scores them.
+
+    The result depends on the arguments alone, and torch's random state is left as it was: a
+    training run goes on as if no evaluation had taken place.
+
+    Args:
+        model: A causal language model of transformers; its mode is restored afterwards.
+        tokenizer: Its tokenizer.
+        prompts: Rows of `prompt` (text, or chat messages) and `answer`; `id` if there is one.
+        verifier: Marks the completions' texts.
+        k: Completions of each prompt.
+        max_new_tokens: A completion is cut here.
+        temperature: > 0.
+        top_p: Nucleus sampling; 1 is off.
+        top_k: Sampling among so many tokens; 0 is off.
+        batch_size: Completions generated at a time.
+        seed: Of the samples.
+        by: Columns to break the scores down by; None takes those of family, level, subject and
+            source that are there and differ between prompts.
+        chat_template_kwargs: For the chat template, such as `{"enable_thinking": False}`.
+        progress: Called with completions done and in all after each batch.
+
+    Raises:
+        ConfigError: if an argument is out of its bounds.
+        DataError: if a column is missing, there are no prompts, or the verifier's answer is not a
+            0/1 for each completion.
+    """
+    for name, value in (("k", k), ("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
+        if value < 1:
+            raise ConfigError(f"{name} must be >= 1, got {value}")
+    if temperature <= 0:
+        raise ConfigError(f"temperature must be > 0, got {temperature}")
+    columns = prompts.column_names
+    if by is None:
+        by = [name for name in GROUPINGS if name in columns and len(set(prompts[name])) > 1]
+    for name in ("prompt", "answer", *by):
+        if name not in columns:
+            raise DataError(f"the prompts have no column {name!r}; there are {', '.join(columns)}")
+    if len(prompts) == 0:
+        raise DataError("there are no prompts to evaluate on")
+
+    start = time.perf_counter()
+    texts = [_text(p, tokenizer, chat_template_kwargs or {}) for p in prompts["prompt"]]
+    # A chat template has written the special tokens already, plain text gets the tokenizer's.
+    chat = not isinstance(prompts[0]["prompt"], str)
+    ids = tokenizer(texts, add_special_tokens=not chat)["input_ids"]
+    answers = list(prompts["answer"])
+    # By length: a batch of one length needs no padding.
+    rows = np.repeat(np.argsort([len(x) for x in ids], kind="stable"), k)
+    correct_N, tokens_N, truncated_N = np.zeros((3, len(ids)), dtype=np.int64)
+    sampling: dict[str, Any] = {
+        "do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": top_k,
+        "max_new_tokens": max_new_tokens, "eos_token_id": _stops(model, tokenizer),
+        "pad_token_id": _pad(tokenizer), "use_cache": True,
+    }  # fmt: skip
+    with _undisturbed(model):
+        for number, first in enumerate(range(0, len(rows), batch_size)):
+            batch = rows[first : first + batch_size]
+            # Each batch has a seed of its own: a batch's samples depend on no other batch.
+            torch.manual_seed(int(np.random.SeedSequence((seed, number)).generate_state(1)[0]))
+            completions = _generate(model, [ids[i] for i in batch], sampling)
+            lengths, ended = _lengths(completions, sampling["eos_token_id"])
+            decoded = tokenizer.batch_decode(
+                [c[:n] for c, n in zip(completions.tolist(), lengths, strict=True)],
+                skip_special_tokens=True,
+            )
+            marks = _marks(verifier(decoded, [answers[i] for i in batch]), len(batch))
+            np.add.at(correct_N, batch, marks)
+            np.add.at(tokens_N, batch, lengths)
+            np.add.at(truncated_N, batch, ~ended)
+            if progress:
+                progress(min(first + batch_size, len(rows)), len(rows))
+    return Evaluation(
+        k=k,
+        id_N=list(prompts["id"]) if "id" in columns else list(range(len(ids))),
+        correct_N=correct_N,
+        tokens_N=tokens_N,
+        truncated_N=truncated_N,
+        groups={name: list(prompts[name]) for name in by},
+        settings={
+            "max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p,
+            "top_k": top_k, "seed": seed,
+        },
+        seconds=time.perf_counter() - start,
+    )  # fmt: skip
+
+
+def _text(prompt: Any, tokenizer: Any, kwargs: dict[str, Any]) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    return tokenizer.apply_chat_template(
+        prompt, tokenize=False, add_generation_prompt=True, **kwargs
+    )
+
+
+def _stops(model: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end a completion: the model's and the tokenizer's."""
+    given = model.generation_config.eos_token_id
+    stops = set(given if isinstance(given, list) else [given]) | {tokenizer.eos_token_id}
+    stops.discard(None)
+    if not stops:
+        raise DataError("neither the tokenizer nor the model's generation_config has an eos token")
+    return sorted(stops)
+
+
+def _pad(tokenizer: Any) -> int:
+    return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+
+@contextmanager
+def _undisturbed(model: Any) -> Iterator[None]:
+    """Evaluation mode and a random stream of its own; both are restored."""
+    training = model.training
+    devices = list(range(torch.cuda.device_count()))
+    try:
+        with torch.random.fork_rng(devices=devices), torch.inference_mode():
+            model.eval()
+            yield
+    finally:
+        model.train(training)
+
+
+def _generate(model: Any, ids: list[list[int]], sampling: dict[str, Any]) -> torch.Tensor:
+    """Completion tokens (no prompt), padded on the right."""
+    width = max(map(len, ids))
+    pad = sampling["pad_token_id"]
+    input_ids = torch.tensor([[pad] * (width - len(x)) + x for x in ids], device=model.device)
+    mask = torch.tensor([[0] * (width - len(x)) + [1] * len(x) for x in ids], device=model.device)
+    out = model.generate(input_ids=input_ids, attention_mask=mask, **sampling)
+    return out[:, width:].cpu()
+
+
+def _lengths(completions: torch.Tensor, stops: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens of each completion, its stop included, and whether it came to a stop."""
+    stop = np.isin(completions.numpy(), stops)
+    ended = np.asarray(stop.any(axis=1))
+    return np.where(ended, stop.argmax(axis=1) + 1, stop.shape[1]), ended
+
+
+def _marks(verdicts: Sequence[Any], count: int) -> np.ndarray:
+    """0/1 of each verdict."""
+    if len(verdicts) != count:
+        raise DataError(f"the verifier gave {len(verdicts)} verdicts for {count} completions")
+    marks = [float(v == "right") if isinstance(v, str) else float(v) for v in verdicts]
+    if bad := [m for m in marks if m not in (0.0, 1.0)]:
+        raise DataError(f"the verifier must give 0 or 1 (or a Verdict), got {bad[0]}")
+    return np.asarray(marks, dtype=np.int64)

@@ -1,0 +1,1 @@
+"""Experiments: a run from a recipe, and methods compared at equal compute."""

@@ -1,0 +1,165 @@
+"""The evaluations of a run: which step, which split, and what of them is kept."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from transformers import TrainerCallback
+
+from gdro.core.errors import DataError, UnsupportedError
+from gdro.evals import Evaluation, evaluate
+from gdro.lab.folder import RunFolder, append_jsonl, read_jsonl, write_json
+from gdro.lab.inputs import init_kwargs, load_data, marker_of, model_path, reward_function
+from gdro.lab.recipe import Recipe
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+class Evaluator(TrainerCallback):
+    """Evaluates before, after and along the way, each step once, also over a resumption."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: RunFolder,
+        trainer: Any,
+        prompts: "Dataset",
+        reward: Callable[..., Any],
+        console: Console,
+    ) -> None:
+        self._recipe, self._run, self._folder, self._trainer = recipe, recipe.run, folder, trainer
+        self._prompts, self._reward, self._console = prompts, reward, console
+        if (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled) and (
+            self._run.eval_before or self._run.eval_after or self._run.eval_every
+        ):
+            raise UnsupportedError(
+                "evaluation within a run needs the whole model on a device, and FSDP and DeepSpeed "
+                "shard it: give --eval_before false --eval_after false, and evaluate model/ later"
+            )
+        self._base: Evaluation | None = None
+        self._edges = [(b + 0.5) / recipe.run.eval_k for b in range(recipe.run.eval_k)]
+
+    def base(self) -> None:
+        """Evaluates the base model, or takes over the evaluation an earlier run made of it."""
+        given = self._run.eval_base
+        path = self._path(0)
+        source = path if path.exists() else Path(given) if given else None
+        if source is not None:
+            self._base = _read(self._recipe, source, len(self._prompts))
+        # The model of a resumed run is still the base here: its checkpoint is loaded by train().
+        found = self._base or self._sample()
+        self._base = found
+        if not path.exists() or not self._recorded(0):
+            self._record(0, found, {"rollouts": 0, "tokens": 0})
+
+    def evaluate(self, step: int) -> None:
+        """Evaluates the policy as it is, unless this step has been evaluated."""
+        if not self._recorded(step):
+            self._record(step, self._sample(), self._trainer.spent)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Every `eval_every` steps; before the checkpoint of the step, so that it implies this."""
+        every = self._run.eval_every
+        if every and state.global_step % every == 0:
+            self.evaluate(state.global_step)
+
+    def _sample(self) -> Evaluation:
+        trainer = self._trainer
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        tokenizer = trainer.processing_class
+        return _sample(self._recipe, model, tokenizer, self._prompts, self._reward, self._console)
+
+    def _path(self, step: int) -> Path:
+        split = self._run.dataset_test_split
+        return self._folder.path / "evals" / f"{step:06d}-{split}.json"
+
+    def _recorded(self, step: int) -> bool:
+        return any(line["step"] == step for line in read_jsonl(self._folder.evals))
+
+    def _record(self, step: int, found: Evaluation, spent: dict[str, int]) -> None:
+        if not self._trainer.accelerator.is_main_process:
+            return
+        if self._base is not None:
+            found = found.binned_by(self._base, self._edges)
+        write_json(self._path(step), found.to_dict())
+        line = {"step": step, "split": self._run.dataset_test_split, **spent, **found.summary()}
+        append_jsonl(self._folder.evals, line)
+        k = found.k
+        self._console.print(
+            f"step {step} {self._run.dataset_test_split}: mean@{k} {found.mean:.3f}  "
+            f"pass@{k} {found.passed:.3f}"
+        )
+
+
+def evaluate_base(recipe: Recipe, path: Path, console: Console) -> Evaluation:
+    """The evaluation of a recipe's base model, from `path` if it is there, else made and put there.
+
+    Runs take it over by `eval_base`.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    prompts = load_data(recipe)["test"]
+    if path.exists():
+        return _read(recipe, path, len(prompts))
+    rewards = {name: reward_function(name) for name in recipe.run.reward_funcs}
+    source = model_path(recipe.model.model_name_or_path)
+    model = AutoModelForCausalLM.from_pretrained(source, **init_kwargs(recipe))
+    model.to(recipe.training.device)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    found = _sample(recipe, model, tokenizer, prompts, marker_of(recipe, rewards), console)
+    write_json(path, found.to_dict())
+    k = found.k
+    console.print(f"base: mean@{k} {found.mean:.3f}  pass@{k} {found.passed:.3f}")
+    return found
+
+
+def _sample(
+    recipe: Recipe,
+    model: Any,
+    tokenizer: Any,
+    prompts: "Dataset",
+    reward: Callable[..., Any],
+    console: Console,
+) -> Evaluation:
+    def verify(completions: list[str], answers: list[Any]) -> Sequence[Any]:
+        return reward(prompts=[""] * len(completions), completions=completions, answer=answers)
+
+    with console.status("evaluating"):
+        return evaluate(
+            model,
+            tokenizer,
+            prompts,
+            verify,
+            k=recipe.run.eval_k,
+            batch_size=recipe.run.eval_batch,
+            chat_template_kwargs=recipe.training.chat_template_kwargs,
+            **_sampling(recipe),
+        )
+
+
+def _sampling(recipe: Recipe) -> dict[str, Any]:
+    run = recipe.run
+    return {
+        "max_new_tokens": run.eval_max_tokens or recipe.training.max_completion_length,
+        "temperature": run.eval_temperature,
+        "top_p": run.eval_top_p,
+        "top_k": run.eval_top_k,
+        "seed": run.eval_seed,
+    }
+
+
+def _read(recipe: Recipe, path: Path, prompts: int) -> Evaluation:
+    """An evaluation made earlier, if it is the one that the recipe asks for."""
+    try:
+        found = Evaluation.from_dict(json.loads(path.read_text()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is not an evaluation ({error})") from None
+    expected = _sampling(recipe) | {"k": recipe.run.eval_k, "prompts": prompts}
+    stored = found.settings | {"k": found.k, "prompts": len(found.id_N)}
+    for key, value in expected.items():
+        if stored.get(key) != value:
+            raise DataError(f"{path} has {key} = {stored.get(key)}, the recipe {value}")
+    return found

@@ -1,0 +1,190 @@
+"""The folder of a run: what is in it, and that a crash leaves nothing half-written.
+
+recipe.yaml     the configuration in force; `gdro train FOLDER --resume` continues from it
+run.json        name, method, model, seed, state, versions, rollouts and tokens spent
+trace.jsonl     the controller, one line a step (written by the trainer)
+metrics.jsonl   what the trainer logs, one line a step
+evals.jsonl     one line per evaluation
+evals/          the same by prompt
+samples/        some completions, one file per stretch of steps
+checkpoint-N/   as TRL writes them
+model/          the trained model and its tokenizer
+report.html     the page
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gdro.core.errors import ConfigError, DataError
+
+SAMPLES_PER_FILE = 100
+"""Steps whose samples share a file."""
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    spare = path.with_name(path.name + ".tmp")
+    with open(spare, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(spare, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def append_jsonl(path: Path, value: Mapping[str, Any]) -> None:
+    """Adds a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Reads the lines; a torn last one, left by a crash, is dropped.
+
+    Raises:
+        DataError: if a line before the last is broken.
+    """
+    if not path.exists():
+        return []
+    rows = []
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            if number < len(lines):
+                raise DataError(f"{path}, line {number}: is not JSON") from None
+    return rows
+
+
+class RunFolder:
+    """Paths and files of one run."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.recipe = self.path / "recipe.yaml"
+        self.run = self.path / "run.json"
+        self.trace = self.path / "trace.jsonl"
+        self.metrics = self.path / "metrics.jsonl"
+        self.evals = self.path / "evals.jsonl"
+        self.samples = self.path / "samples"
+        self.model = self.path / "model"
+        self.report = self.path / "report.html"
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What run.json says; empty before the run began."""
+        return json.loads(self.run.read_text()) if self.run.exists() else {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return self.about.get("state") == "finished"
+
+    def update(self, **values: Any) -> None:
+        """Changes run.json."""
+        write_json(self.run, self.about | values)
+
+    def open(self, recipe: Mapping[str, Any], resume: bool) -> Path | None:
+        """Claims the folder for a run of `recipe`.
+
+        Returns:
+            The checkpoint to continue from; None is a run from the start.
+
+        Raises:
+            ConfigError: if the folder holds a run and `resume` is not given, holds another run, or
+                holds something else.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(f"output_dir must be a folder, {self.path} is a file")
+        if not self.path.exists() or not any(self.path.iterdir()):
+            self._begin(recipe)
+            return None
+        if not self.recipe.exists():
+            raise ConfigError(f"output_dir {self.path} is not empty and holds no run; name another")
+        if not resume:
+            state = "finished" if self.finished else "unfinished"
+            raise ConfigError(
+                f"output_dir {self.path} holds a {state} run: add --resume to continue it, or name "
+                "another --output_dir"
+            )
+        self.check_same(recipe)
+        checkpoint = self.last_checkpoint()
+        if checkpoint is None:
+            self._clear()
+            self._begin(recipe)
+        elif not self.finished:
+            self._rewind(int(checkpoint.name.rpartition("-")[2]))
+        return checkpoint
+
+    def _begin(self, recipe: Mapping[str, Any]) -> None:
+        head = "# The configuration in force. `gdro train FOLDER --resume` continues the run.\n"
+        write_text(self.recipe, head + yaml.safe_dump(dict(recipe), sort_keys=False))
+
+    def check_same(self, recipe: Mapping[str, Any]) -> None:
+        """That the folder's run is one of `recipe`; where files lie is no part of that.
+
+        Raises:
+            ConfigError: naming the setting that differs.
+        """
+        stored = _leaves(yaml.safe_load(self.recipe.read_text()))
+        given = _leaves(recipe)
+        for key in {**stored, **given}:
+            if key not in ("output_dir", "eval_base") and stored.get(key) != given.get(key):
+                raise ConfigError(
+                    f"{self.path} holds a run with {key} = {stored.get(key)}, got "
+                    f"{given.get(key)}: a run is continued with the configuration it began with"
+                )
+
+    def last_checkpoint(self) -> Path | None:
+        """The latest whole checkpoint; halves that a crash left behind are removed."""
+        checkpoints = [(int(p.name.rpartition("-")[2]), p) for p in self.path.glob("checkpoint-*")]
+        for _, path in sorted(checkpoints, reverse=True):
+            try:  # transformers writes this file last
+                json.loads((path / "trainer_state.json").read_text())
+            except (OSError, ValueError):
+                shutil.rmtree(path)
+            else:
+                return path
+        return None
+
+    def _clear(self) -> None:
+        for path in self.path.iterdir():
+            if path.name != "log.txt":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def _rewind(self, step: int) -> None:
+        """Drops what was written after `step`, which the resumed run will write again."""
+        for path in (self.metrics, self.evals, *sorted(self.samples.glob("*.jsonl"))):
+            if path.exists():
+                rows = [row for row in read_jsonl(path) if row["step"] <= step]
+                text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+                write_text(path, text)
+
+    def add_samples(self, step: int, rows: list[dict[str, Any]]) -> None:
+        """Keeps some completions of a step."""
+        first = step // SAMPLES_PER_FILE * SAMPLES_PER_FILE
+        for row in rows:
+            append_jsonl(self.samples / f"{first:06d}.jsonl", {"step": step} | row)
+
+
+def _leaves(tree: Mapping[str, Any], room: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        inner = isinstance(value, dict)
+        leaves |= _leaves(value, f"{room}{key}.") if inner else {f"{room}{key}": value}
+    return leaves
