@@ -1,0 +1,281 @@
+"""The acceptance test of the arithmetic suite: is there something left to win after tuned GRPO?
+
+Plain TRL GRPO is run from the shipped base model at each learning rate of a grid, the best one by
+validation pass@8 is scored on the test split, and it is set against five times the budget and
+against supervised training on the right answers of the same prompts. One core is enough:
+
+    python benchmarks/headroom.py --out DIR
+
+Each run leaves a JSON file in DIR and is not repeated; the table goes to ``docs/results``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections import defaultdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from gdro.data import arithmetic
+
+LEARNING_RATES = (1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3)
+STEPS, LONG_STEPS = 150, 750
+PROMPTS_PER_STEP, ROLLOUTS_PER_PROMPT = 64, 4
+SAMPLES = 8
+"""Samples a prompt in evaluation, at temperature 1: with as many as k, pass@8 is a plain mean."""
+SUPERVISED_LR, SUPERVISED_EPOCHS = 1e-3, 12
+
+PACKAGES = ("trl", "transformers", "torch")
+SPLITS = ("validation", "test")
+
+Rows = list[dict]
+
+
+@torch.no_grad()
+def evaluate(model: Any, tokenizer: Any, rows: Rows, seed: int = 0) -> dict:
+    """mean@8 and pass@8 over rows, and by level and family."""
+    rng_state, was_training = torch.get_rng_state(), model.training
+    torch.manual_seed(seed)
+    model.eval()
+    correct: list[int] = []
+    for start in range(0, len(rows), 64):
+        batch = rows[start : start + 64]
+        prompts = [row["prompt"] for row in batch for _ in range(SAMPLES)]
+        encoded = tokenizer(prompts, return_tensors="pt", padding=True)
+        generated = model.generate(
+            input_ids=encoded["input_ids"],
+            attention_mask=encoded["attention_mask"],
+            max_new_tokens=arithmetic.MAX_COMPLETION_TOKENS,
+            do_sample=True,
+            temperature=1.0,
+            top_k=0,
+        )[:, encoded["input_ids"].shape[1] :]
+        texts = tokenizer.batch_decode(generated, skip_special_tokens=True)
+        for i, row in enumerate(batch):
+            own = texts[i * SAMPLES : (i + 1) * SAMPLES]
+            correct.append(sum(text.strip() == row["answer"] for text in own))
+    torch.set_rng_state(rng_state)
+    model.train(was_training)
+    cells: dict[str, list[int]] = defaultdict(list)
+    for count, row in zip(correct, rows, strict=True):
+        for cell in ("all", f"level {row['level']}", row["family"]):
+            cells[cell].append(count)
+    return {
+        cell: {
+            "mean@8": sum(counts) / len(counts) / SAMPLES,
+            "pass@8": sum(count > 0 for count in counts) / len(counts),
+        }
+        for cell, counts in sorted(cells.items())
+    }
+
+
+def evaluate_both(model: Any, tokenizer: Any) -> dict:
+    """`evaluate` on the validation and test splits."""
+    return {split: evaluate(model, tokenizer, arithmetic.generate(split)) for split in SPLITS}
+
+
+def load_base() -> tuple[Any, Any]:
+    """The shipped model and its tokenizer."""
+    path = arithmetic.base_path()
+    return AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+
+
+def exact_match(completions: list[str], answer: list[str], **_: object) -> list[float]:
+    """1.0 where the whole worked answer is reproduced, else 0.0."""
+    return [float(text.strip() == right) for text, right in zip(completions, answer, strict=True)]
+
+
+def run_base(scratch: Path) -> dict:
+    """The base model as shipped."""
+    return evaluate_both(*load_base())
+
+
+def run_grpo(scratch: Path, lr: float, steps: int, seed: int = 0) -> dict:
+    """Plain TRL: its defaults but for the budget, the rate and its constant schedule."""
+    from trl import GRPOConfig, GRPOTrainer
+
+    model, tokenizer = load_base()
+    args = GRPOConfig(
+        output_dir=str(scratch / "trainer"),
+        seed=seed,
+        max_steps=steps,
+        learning_rate=lr,
+        lr_scheduler_type="constant",
+        per_device_train_batch_size=PROMPTS_PER_STEP * ROLLOUTS_PER_PROMPT,
+        num_generations=ROLLOUTS_PER_PROMPT,
+        steps_per_generation=1,
+        max_completion_length=arithmetic.MAX_COMPLETION_TOKENS,
+        gradient_checkpointing=False,
+        use_cpu=True,
+        bf16=False,
+        save_strategy="no",
+        report_to="none",
+        logging_steps=50,
+        disable_tqdm=True,
+    )
+    trainer = GRPOTrainer(
+        model=model,
+        processing_class=tokenizer,
+        reward_funcs=exact_match,
+        args=args,
+        train_dataset=arithmetic.load("train"),
+    )
+    start = time.perf_counter()
+    trainer.train()
+    seconds = time.perf_counter() - start
+    return evaluate_both(model, tokenizer) | {"lr": lr, "steps": steps, "seconds": seconds}
+
+
+def run_supervised(scratch: Path) -> dict:
+    """Cross-entropy on the right answers of the train split; the epoch is chosen on validation."""
+    torch.manual_seed(0)
+    model, tokenizer = load_base()
+    validation, test = (arithmetic.generate(split) for split in SPLITS)
+    examples = [
+        (tokenizer(row["prompt"])["input_ids"], tokenizer(row["answer"])["input_ids"])
+        for row in arithmetic.generate("train")
+    ]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=SUPERVISED_LR, weight_decay=0.0)
+    rng, start = random.Random(0), time.perf_counter()
+    best: dict = {}
+    for epoch in range(1, SUPERVISED_EPOCHS + 1):
+        rng.shuffle(examples)
+        model.train()
+        for first in range(0, len(examples), PROMPTS_PER_STEP):
+            batch = examples[first : first + PROMPTS_PER_STEP]
+            inputs = [prompt + answer + [tokenizer.eos_token_id] for prompt, answer in batch]
+            labels = [
+                [-100] * len(p) + ids[len(p) :] for (p, _), ids in zip(batch, inputs, strict=True)
+            ]
+            width = max(map(len, inputs))
+            loss = model(
+                input_ids=torch.tensor([x + [0] * (width - len(x)) for x in inputs]),
+                labels=torch.tensor([x + [-100] * (width - len(x)) for x in labels]),
+            ).loss
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+        scores = evaluate(model, tokenizer, validation)
+        if not best or scores["all"]["pass@8"] > best["validation"]["all"]["pass@8"]:
+            best = {"validation": scores, "test": evaluate(model, tokenizer, test), "epoch": epoch}
+    return best | {"lr": SUPERVISED_LR, "seconds": time.perf_counter() - start}
+
+
+def resumed(scratch: Path, name: str, run: Any, **settings: Any) -> dict:
+    """The stored result of a run, or the run."""
+    path = scratch / f"{name}.json"
+    if not path.exists():
+        print(f"running {name}", flush=True)
+        path.write_text(json.dumps(run(scratch, **settings), indent=1))
+    return json.loads(path.read_text())
+
+
+def bounds(base: dict, tuned: dict, longer: dict, supervised: dict) -> list[dict]:
+    """The acceptance bounds, each on test pass@8."""
+    score = {
+        "base": base["test"]["all"]["pass@8"],
+        "tuned GRPO": tuned["test"]["all"]["pass@8"],
+        "GRPO at 5x / tuned GRPO": longer["test"]["all"]["pass@8"],
+        "supervised / tuned GRPO": supervised["test"]["all"]["pass@8"],
+    }
+    for name in ("GRPO at 5x / tuned GRPO", "supervised / tuned GRPO"):
+        score[name] /= score["tuned GRPO"]
+    limits = {
+        "base": (0.35, 0.60),
+        "tuned GRPO": (0.55, 0.75),
+        "GRPO at 5x / tuned GRPO": (1.10, None),
+        "supervised / tuned GRPO": (1.25, None),
+    }
+    return [
+        {
+            "quantity": name,
+            "value": score[name],
+            "low": low,
+            "high": high,
+            "holds": low <= score[name] and (high is None or score[name] <= high),
+        }
+        for name, (low, high) in limits.items()
+    ]
+
+
+def markdown(report: dict) -> str:
+    """The report as tables."""
+    lines = [
+        "# Headroom of the arithmetic suite",
+        "",
+        f"Generated by `benchmarks/headroom.py` with {report['versions']}.",
+        f"GRPO is plain TRL: {STEPS} steps of {PROMPTS_PER_STEP} prompts x {ROLLOUTS_PER_PROMPT} "
+        f"rollouts, constant rate, one seed; scores of {SAMPLES} samples at temperature 1.",
+        f"Tuned is the rate with the best validation pass@8 (here {report['tuned']}); supervised",
+        "is training on the right answers of the train split, stopped on validation. One thread;",
+        "the seconds are those of a machine shared with other work.",
+        "",
+        "| test pass@8 | value | bound | holds |",
+        "| --- | --- | --- | --- |",
+    ]
+    for row in report["bounds"]:
+        limit = f">= {row['low']:.2f}" if row["high"] is None else f"{row['low']}–{row['high']}"
+        lines.append(
+            f"| {row['quantity']} | {row['value']:.3f} | {limit} | "
+            f"{'yes' if row['holds'] else '**no**'} |"
+        )
+    lines += [
+        "",
+        "| run | validation mean@8 / pass@8 | test mean@8 / pass@8 | seconds |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, result in report["runs"].items():
+        pairs = [result[split]["all"] for split in SPLITS]
+        cells = " | ".join(f"{pair['mean@8']:.3f} / {pair['pass@8']:.3f}" for pair in pairs)
+        lines.append(f"| {name} | {cells} | {result.get('seconds', 0):.0f} |")
+    names = ["base", report["tuned"], report["longer"], "supervised"]
+    lines += ["", "Test pass@8 by level (1 = easiest) and family:", ""]
+    lines += ["| | " + " | ".join(names) + " |", "| --- " * (len(names) + 1) + "|"]
+    for cell in report["runs"]["base"]["test"]:
+        values = [report["runs"][name]["test"][cell]["pass@8"] for name in names]
+        lines.append(f"| {cell} | " + " | ".join(f"{value:.2f}" for value in values) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Runs what is missing and writes the report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder of the finished runs")
+    parser.add_argument("--results", type=Path, default=Path("docs/results"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    options.out.mkdir(parents=True, exist_ok=True)
+    options.results.mkdir(parents=True, exist_ok=True)
+
+    runs = {"base": resumed(options.out, "base", run_base)}
+    for lr in LEARNING_RATES:
+        name = f"grpo-lr{lr:g}"
+        runs[name] = resumed(options.out, name, run_grpo, lr=lr, steps=STEPS)
+    tuned = max(list(runs)[1:], key=lambda name: runs[name]["validation"]["all"]["pass@8"])
+    lr = runs[tuned]["lr"]
+    longer = f"grpo-5x-lr{lr:g}"
+    runs[longer] = resumed(options.out, longer, run_grpo, lr=lr, steps=LONG_STEPS)
+    runs["supervised"] = resumed(options.out, "supervised", run_supervised)
+
+    report = {
+        "versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
+        "tuned": tuned,
+        "longer": longer,
+        "bounds": bounds(runs["base"], runs[tuned], runs[longer], runs["supervised"]),
+        "runs": runs,
+    }
+    (options.results / "headroom.json").write_text(json.dumps(report, indent=1) + "\n")
+    (options.results / "headroom.md").write_text(markdown(report))
+    print(markdown(report))
+
+
+if __name__ == "__main__":
+    main()
