@@ -47,7 +47,8 @@ def make(config: dict[str, Any] | None = None, preset: str = "joint", **kwargs: 
         nested[room][name] = value
     controller = Controller(ControllerConfig.from_dict(nested), **kwargs)
     group = [int(r * 5) for r in RATES] if "column:" in nested["difficulty"]["source"] else None
-    controller.bind(NAMES, group=group)
+    level = list(np.round(RATES)) if nested["difficulty"]["level_column"] else None
+    controller.bind(NAMES, group=group, level=level)
     return controller
 
 
@@ -60,6 +61,7 @@ VARIANTS = [
     ("rollout", {"rollout.allocator": "neyman", "rollout.aggregation": "prompt"}),
     ("rollout", {"rollout.allocator": "signal", "rollout.aggregation": "neutral"}),
     ("rollout", {"rollout.allocator": "exp3p"}),
+    ("joint", {"difficulty.level_column": "l"}),
     ("joint", {"difficulty.memory": "all", "difficulty.binning": "interval"}),
 ]  # fmt: skip
 
@@ -123,6 +125,8 @@ def test_a_state_of_another_data_set_is_refused() -> None:
     shuffled.load_state_dict(reordered.state_dict())
     bins = reordered.difficulty.bin_P(reordered._rows_N)
     np.testing.assert_array_equal(shuffled.difficulty.bin_P(shuffled._rows_N), bins[order])
+    np.testing.assert_array_equal(shuffled._visits_N, reordered._visits_N[order])
+    assert reordered._visits_N.max() > reordered._visits_N.min()
 
 
 def test_unseen_prompts_are_neutral() -> None:
@@ -223,10 +227,18 @@ def test_what_is_wrong_with_an_outcome() -> None:
     controller.observe(
         plan, Outcome(prompt_R=["p0"] * 8, correct_R=np.ones(8), slot_R=np.repeat([0, 1], 4))
     )
-    surrogate = make({"prompt.signal": "surrogate"})
-    plan = surrogate.plan(NAMES[:2])
-    with pytest.raises(DataError, match="surrogate needs a finite loss_R"):
-        surrogate.observe(plan, Outcome(prompt_R=["p0"], correct_R=[1]))
+    for wrong, match in (
+        ({}, "surrogate needs a finite loss_R"),
+        ({"loss_R": [np.nan]}, "surrogate needs a finite loss_R"),
+        ({"loss_R": [0.1], "tokens_R": [1, 2]}, "tokens_R must have one entry"),
+    ):
+        surrogate = make({"prompt.signal": "surrogate"})
+        plan = surrogate.plan(NAMES[:2])
+        before = surrogate.state_dict()
+        with pytest.raises(DataError, match=match):
+            surrogate.observe(plan, Outcome(prompt_R=["p0"], correct_R=[1], **wrong))
+        np.testing.assert_equal(surrogate.state_dict(), before)  # a mended call may follow
+        surrogate.observe(plan, Outcome(prompt_R=["p0"], correct_R=[1], loss_R=[0.1]))
 
 
 def test_what_is_wrong_with_a_plan() -> None:
@@ -274,6 +286,22 @@ def test_realised_bin_mass(realisation: str) -> None:
     expected = omega_B / omega_B.sum() if realisation == "omega" else q_B
     np.testing.assert_allclose(mass_B, expected, atol=0.02)
     assert np.abs(q_B - omega_B / omega_B.sum()).max() > 0.1
+
+
+@pytest.mark.parametrize("ambiguity", ["entropic", "cvar"])
+def test_sampling_forgets_no_prompt_and_repeats_none(ambiguity: str) -> None:
+    """Method D9: each prompt within a bounded number of epochs, whatever the mixture."""
+    controller = make({"prompt.realisation": "sample", "prompt.ambiguity": ambiguity,
+                       "prompt.eta": 50.0, "prompt.alpha": 0.1, "prompt.max_gap": 4.0})  # fmt: skip
+    drawn = np.concatenate([plan.prompt_P for plan, _ in run(controller, 120, size=12)])
+    counts = np.unique(drawn, return_counts=True)[1]
+    assert len(counts) == 60
+    assert counts.max() <= np.ceil(4 * 120 * 12 / 60)
+    for name in NAMES:
+        at = np.flatnonzero(drawn == name)
+        gaps = np.diff(np.r_[0, at, len(drawn)])
+        # a batch of 12 at a time: overdue rows may have to queue for a few steps
+        assert gaps.max() <= (4 + 2) * 60
 
 
 def test_import_is_cheap() -> None:

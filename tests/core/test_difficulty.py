@@ -535,3 +535,36 @@ def test_state_is_a_copy_and_of_the_same_bins():
     assert np.array_equal(state["memory"]["sum"], before)
     with pytest.raises(CheckpointError, match="other bins"):
         Difficulty(DifficultyConfig(bins=3)).load_state_dict(state)
+
+
+# --- a prior by level ---
+
+
+def test_unseen_prompts_start_from_their_level():
+    """D4: once a level has had 16 visits, its unvisited prompts have the bin of its estimate."""
+    config = DifficultyConfig(level_column="level")
+    difficulty = Difficulty(config)
+    ids = [f"{level}{i}" for level in ("hard", "easy", "none") for i in range(40)]
+    rows = difficulty.rows(ids)
+    levels = [None if i.startswith("none") else i[:4] for i in ids]
+    difficulty.set_levels(rows, levels)
+    rng = np.random.default_rng(0)
+    rate = np.repeat([0.02, 0.7, 0.3], 40)
+    first = np.r_[0:15, 40:55, 80:95]
+    difficulty.observe(rows[first], np.full(45, 4), rng.binomial(4, rate[first]))
+    assert (difficulty.bin_P(rows[20:40]) == -1).all(), "15 visits are not enough"
+    more = np.r_[15:20, 55:60, 95:100]
+    difficulty.observe(rows[more], np.full(15, 4), rng.binomial(4, rate[more]))
+    hard, easy, none = (difficulty.bin_P(rows[k : k + 20]) for k in (20, 60, 100))
+    assert (hard == hard[0]).all()
+    assert 0 <= hard[0] <= 3
+    assert (easy >= 8).all()
+    assert (none == -1).all()
+    assert difficulty.population_B().sum() == 60, "the unvisited are not counted"
+    again = Difficulty(config)
+    again.load_state_dict(difficulty.state_dict())
+    np.testing.assert_array_equal(again.bin_P(rows), difficulty.bin_P(rows))
+    np.testing.assert_array_equal(again.posterior(rows)[0], difficulty.posterior(rows)[0])
+    assert again.bin_P(again.rows(["stranger"]))[0] == -1
+    with pytest.raises(DataError, match="holds no level"):
+        difficulty.set_levels(rows, [None] * len(rows))

@@ -97,14 +97,14 @@ def test_metrics_compare_with_the_uniform_allocation_of_equal_budget():
     m = monitor(bins=2)
     bin_P = np.array([0, 0, 1, -1])
     m.observe(bin_P, np.full(4, 4), p_P=np.array([0.5, 0.5, 0.1, 0.5]))
-    same = m.metrics(bin_P, np.array([4, 4, 4, 9]))
+    same = m.metrics(bin_P, np.array([4, 4, 4, 9]), np.ones(4))
     assert same["alloc/wse"] == pytest.approx(same["alloc/wse_uniform"])
-    better = m.metrics(bin_P, np.array([4, 5, 3, 2]))
+    better = m.metrics(bin_P, np.array([4, 5, 3, 2]), np.ones(4))
     assert better["alloc/var_proxy"] < better["alloc/var_proxy_uniform"]
     assert better["alloc/var_proxy_uniform"] == pytest.approx(same["alloc/var_proxy"])
     assert better["alloc/log_slope"] == pytest.approx(np.log(4.5 / 3) / np.log(0.25 / 0.09))
-    assert m.metrics(np.array([-1]), np.array([4])) == {}
-    assert "alloc/log_slope" not in m.metrics(np.array([0]), np.array([4]))
+    assert m.metrics(np.array([-1]), np.array([4]), np.ones(1)) == {}
+    assert "alloc/log_slope" not in m.metrics(np.array([0]), np.array([4]), np.ones(1))
 
 
 def test_resumed_equals_uninterrupted():

@@ -141,6 +141,63 @@ def test_correct_is_named_when_rewards_are_shaped(model: str, tmp_path: Path) ->
         assert record["reward"] != record["unseen_correct"]
 
 
+def test_an_added_correct_func_changes_nothing_else(model: str, tmp_path: Path) -> None:
+    """Unscorable rollouts, the user's arguments and processing classes are as in TRL."""
+
+    def patchy(completions: list[str], **_: Any) -> list[float | None]:
+        return [None if i % 4 == 0 else float(i) for i in range(len(completions))]
+
+    trainer = watched(
+        model, tmp_path, rewards=patchy, correct_func=parity, gdro_preset="grpo", max_steps=1
+    )
+    (seen,) = trainer.seen
+    group = np.array([1.0, 2.0, 3.0])
+    expected = np.append(0.0, (group - 2) / (group.std(ddof=1) + 1e-4))
+    np.testing.assert_allclose(seen["advantages"][:4], expected, atol=1e-5)
+    logged = next(log for log in trainer.state.log_history if "reward" in log)
+    assert logged["reward"] == pytest.approx(np.mean([i for i in range(16) if i % 4]))
+
+    args = GDROConfig(**settings(tmp_path), reward_weights=[2.0])
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    for _ in range(2):
+        again = GDROTrainer(
+            model, shaped, args, prompts(), processing_class=tokenizer,
+            reward_processing_classes=[None], correct_func=parity,
+        )  # fmt: skip
+        assert again.reward_weights.tolist() == [2, 0]
+        assert args.reward_weights == [2.0]
+
+
+def strict(prompts, completions, completion_ids, name, level, trainer_state, log_extra, log_metric):
+    for conversation, completion in zip(prompts, completions, strict=True):
+        assert len(conversation) == 1, "another rollout's answer is in the conversation"
+        conversation.extend(completion)
+    return [float(i % 2) for i in range(len(completions))]
+
+
+def test_each_rollout_has_its_own_row_and_only_the_users_columns(
+    model: str, tmp_path: Path
+) -> None:
+    chats = prompts().map(lambda row: {"prompt": [{"role": "user", "content": row["prompt"]}]})
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    GDROTrainer(
+        model, strict, GDROConfig(**settings(tmp_path)), chats, processing_class=tokenizer
+    ).train()
+
+
+def test_the_ledger_counts_what_was_generated(model: str, tmp_path: Path) -> None:
+    """Also of truncated completions, whose mask TRL empties, and of an open window."""
+    trainer = watched(
+        model, tmp_path, max_steps=3, num_iterations=2, mask_truncated_completions=True
+    )
+    assert trainer.spent["rollouts"] == 2 * 16
+    logs = [log for log in trainer.state.log_history if "completions/mean_length" in log]
+    generated = sum(round(16 * log["completions/mean_length"]) for log in logs)
+    assert any(log["completions/clipped_ratio"] > 0 for log in logs)
+    assert trainer.spent["tokens"] == generated
+
+
 def missing(completions: list[str], **_: Any) -> list[Any]:
     return [None] + [1.0] * (len(completions) - 1)
 
@@ -173,12 +230,21 @@ def test_bad_data(model: str, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"4 rows repeat .* \(8 of 12 are kept\)"):
         trainer = make_trainer(model, tmp_path, dataset=repeated)
     assert len(trainer.train_dataset) == 8
+    refuse(rows.select(range(3)), DataError, "a step takes 4 prompts .* the training set has 3")
+    answers = Dataset.from_list([{"prompt": "1+1=", "answer": str(i % 6)} for i in range(8)])
+    with pytest.warns(UserWarning, match="2 rows repeat another row"):
+        trainer = make_trainer(model, tmp_path, dataset=answers)
+    assert len(trainer.train_dataset) == 6, "the same prompt with another answer is another row"
 
 
 def test_what_is_not_supported_says_why(model: str, tmp_path: Path) -> None:
     for changes, match in (
         ({"multi_objective_aggregation": "normalize_then_sum"}, "normalises over the batch"),
         ({"loss_type": "cispo", "gdro_prompt_signal": "surrogate"}, "no clipped surrogate"),
+        (
+            {"gdro_rollout_aggregation": "neutral", "rewards": shaped, "correct_func": parity},
+            "holds for 0/1 rewards only",
+        ),
     ):
         with pytest.raises(UnsupportedError, match=match):
             make_trainer(model, tmp_path, **changes)
@@ -186,6 +252,8 @@ def test_what_is_not_supported_says_why(model: str, tmp_path: Path) -> None:
         GDROTrainer(
             model, rare, GDROConfig(**settings(tmp_path)), prompts(), rollout_func=lambda *a: {}
         )
+    with pytest.raises(ConfigError, match="at least one reward function"):
+        GDROTrainer(model, None, GDROConfig(**settings(tmp_path)), prompts())
     with pytest.raises(ConfigError, match="args must be a GDROConfig, got GRPOConfig"):
         GDROTrainer(model, rare, GRPOConfig(**settings(tmp_path)), prompts())
     make_trainer(model, tmp_path, loss_type="cispo", gdro_preset="rollout").train()
@@ -264,9 +332,14 @@ def test_every_leaf_is_a_flag_and_a_bound_is_an_error() -> None:
     assert config.output_dir == "out"
     with pytest.raises(ConfigError, match="rollout.n_min must be >= 2, got 1"):
         GDROConfig("out", use_cpu=True, bf16=False, gdro_rollout_n_min=1)
+    many = {"use_cpu": True, "bf16": False, "num_generations": 16}
     with pytest.raises(ConfigError, match=r"num_generations .* 2 .. 12, got 16"):
-        GDROConfig("out", use_cpu=True, bf16=False, num_generations=16,
-                   per_device_train_batch_size=16)  # fmt: skip
+        GDROConfig("out", per_device_train_batch_size=16, gdro_rollout_n_max=12, **many)
+    assert GDROConfig("out", per_device_train_batch_size=16, **many).gdro_rollout_n_max == 48
+    config.gdro_prompt_eta = 0.5
+    assert config.controller_config.prompt.eta == 0.5, "what is shown is in force"
+    assert config.method == "paper, changed"
+    assert GDROConfig("out", use_cpu=True, bf16=False, gdro_preset="rollout").method == "rollout"
     edges = GDROConfig("out", use_cpu=True, bf16=False, gdro_difficulty_edges=[0.2, 0.5, 0.8])
     assert edges.gdro_difficulty_bins == 4
 

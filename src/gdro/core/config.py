@@ -139,6 +139,11 @@ class DifficultyConfig(_Checked):
     prior_column: str | None = _field(
         None, "column with a pass rate in [0, 1] known beforehand: unseen prompts start from it"
     )
+    level_column: str | None = _field(
+        None,
+        "column of levels (or subjects, sources): the prior of a prompt is fitted to its level, "
+        "and an unseen prompt starts from it",
+    )
     prior_strength: float = _field(
         4.0, "pseudo-rollouts that a rate of prior_column counts for", gt=0
     )
@@ -215,6 +220,9 @@ class PromptConfig(_Checked):
     )
     share_normalize: bool = _field(
         False, "divide a bin's loss by its share of the batch (released code)"
+    )
+    max_gap: float = _field(
+        10.0, "sample: a prompt that was not drawn for this many epochs is drawn next", gt=1
     )
     max_repeat: float = _field(
         4.0, "sample: a prompt is drawn at most this many times as often as the average one", ge=1

@@ -14,7 +14,7 @@ from gdro.core.allocator import Batch, Feedback, make_allocator
 from gdro.core.config import ControllerConfig
 from gdro.core.difficulty import Difficulty
 from gdro.core.errors import BudgetError, CheckpointError, ConfigError, DataError
-from gdro.core.outcome import as_long, slots_and_correct
+from gdro.core.outcome import checked
 from gdro.core.record import Record, make_record
 from gdro.core.selector import draw_by_bin
 from gdro.core.types import UNSEEN, FloatArray, IntArray, Outcome, Plan, PromptIds
@@ -70,6 +70,7 @@ class Controller:
         self._ids_N: PromptIds = np.zeros(0, np.int64)
         self._rows_N: IntArray = np.zeros(0, np.int64)
         self._visits_N: IntArray = np.zeros(0, np.int64)
+        self._last_N: IntArray = np.zeros(0, np.int64)
         self.difficulty = Difficulty(config.difficulty)
         self._make_parts()
 
@@ -88,6 +89,7 @@ class Controller:
         *,
         group: Sequence[Any] | None = None,
         prior: Sequence[float] | None = None,
+        level: Sequence[Any] | None = None,
     ) -> None:
         """Makes the data set known: needed by `select`, static groups, and a prior by column.
 
@@ -95,6 +97,7 @@ class Controller:
             prompt_ids: The id of each row.
             group: Label of each row, for `difficulty.source=column:<name>`.
             prior: Pass rate of each row known beforehand, for `difficulty.prior_column`.
+            level: Level of each row, for `difficulty.level_column`.
 
         Raises:
             ConfigError: if the configuration names a column that is not given.
@@ -105,21 +108,37 @@ class Controller:
             raise DataError("prompt_ids must be distinct")
         self._ids_N = prompt_ids
         self._rows_N, self._visits_N = rows_N, np.zeros(len(rows_N), np.int64)
+        self._last_N = np.zeros(len(rows_N), np.int64)
         source = self.config.difficulty.source
         if source.startswith("column:"):
             if group is None:
                 raise ConfigError(f"difficulty.source={source} needs the groups: bind(group=...)")
             self.difficulty.set_groups(rows_N, group)
-            self._make_parts()
+            if self.adversary.num_bins != self.difficulty.num_bins:
+                self._make_parts()
         if self.config.difficulty.prior_column is not None:
             if prior is None:
                 raise ConfigError("difficulty.prior_column needs the rates: bind(prior=...)")
             self.difficulty.set_prior(rows_N, np.asarray(prior, np.float64))
+        if self.config.difficulty.level_column is not None:
+            if level is None:
+                raise ConfigError("difficulty.level_column needs the levels: bind(level=...)")
+            self.difficulty.set_levels(rows_N, level)
 
     @property
     def selects(self) -> bool:
         """Whether `select` chooses the rows of a step."""
         return self.config.prompt.realisation == "sample"
+
+    @property
+    def required(self) -> dict[str, str]:
+        """The arrays of an Outcome that the configuration needs, and the field that needs each."""
+        needed = {}
+        if field := self.loss_needed_by(self.config):
+            needed["loss_R"] = field
+        if self.config.rollout.proxy == "score":
+            needed["score_R"] = "rollout.proxy=score"
+        return needed
 
     @staticmethod
     def loss_needed_by(config: ControllerConfig) -> str:
@@ -155,12 +174,15 @@ class Controller:
         chosen = draw_by_bin(
             self.difficulty.bin_P(self._rows_N),
             self._visits_N,
+            self._last_N,
             self.adversary.q_B(self._population_share()),
             num_prompts,
             self.config.prompt.max_repeat,
+            self.config.prompt.max_gap,
             self._rng,
         )
         self._visits_N[chosen] += 1
+        self._last_N[chosen] = self._visits_N.sum()
         return chosen
 
     def plan(self, prompt_ids: PromptIds) -> Plan:
@@ -242,26 +264,13 @@ class Controller:
             DataError: if the outcome is not of this plan, has arrays of different lengths, a
                 `correct_R` other than 0 and 1, or lacks what the configuration needs.
         """
-        slot_R, correct_R = slots_and_correct(plan, outcome)
-        slot_R, kept_R = self._first_outcomes(plan, slot_R)
-        correct_R = correct_R[kept_R]
-        size = len(plan.n_P)
-        n_S = np.bincount(slot_R, minlength=size)
-        slots = np.flatnonzero(n_S)  # those with any rollout
-
-        def sum_S(values_R: FloatArray) -> FloatArray:
-            return np.bincount(slot_R, values_R, size).astype(np.float64)
-
-        def mean_S(values: Any, name: str) -> FloatArray | None:
-            if values is None:
-                return None
-            return sum_S(as_long(values, kept_R, name)[kept_R])[slots] / n_S[slots]
-
-        n_P = n_S[slots]
-        correct_P = np.rint(sum_S(correct_R)[slots]).astype(np.int64)
-        loss_P, score_P = mean_S(outcome.loss_R, "loss_R"), mean_S(outcome.score_R, "score_R")
+        # Everything is checked before anything is learnt: a mended call may follow an error.
+        rollouts = checked(plan, outcome, self.required)
+        kept_R = self._first_outcomes(plan, rollouts.slot_R)
+        slots, n_P, correct_P, loss_P, score_P, tokens = rollouts.by_slot(kept_R, len(plan.n_P))
         bin_P = plan.bin_P[slots]
         rows_P = self.difficulty.rows(plan.prompt_P)[slots]
+        unit_P = units_P(self.config.rollout.aggregation, plan.n_P[slots])
 
         self.difficulty.observe(rows_P, n_P, correct_P)
         self.adversary.observe(
@@ -288,15 +297,13 @@ class Controller:
             )
         )
         self._observed = max(self._observed, plan.step + 1)
-        tokens = np.nan
-        if outcome.tokens_R is not None:
-            tokens = float(as_long(outcome.tokens_R, kept_R, "tokens_R")[kept_R].sum())
         return make_record(
             step=plan.step,
             num_bins=self.difficulty.num_bins,
             bin_P=bin_P,
             planned_P=plan.n_P[slots],
             weight_P=plan.adversary_P[slots],
+            unit_P=unit_P,
             n_P=n_P,
             correct_P=correct_P,
             tokens=tokens,
@@ -305,12 +312,12 @@ class Controller:
             variance_B=self.variance.variance_B,
             population_B=self.difficulty.population_B(),
             extra=self.allocator.metrics()
-            | self.variance.metrics(bin_P, n_P)
+            | self.variance.metrics(bin_P, n_P, unit_P)
             | self.difficulty.metrics(),
         )
 
-    def _first_outcomes(self, plan: Plan, slot_R: IntArray) -> tuple[IntArray, np.ndarray]:
-        """The rollouts of slots that had no outcome yet; their slots, and which they are."""
+    def _first_outcomes(self, plan: Plan, slot_R: IntArray) -> np.ndarray:
+        """Which rollouts are of slots that had no outcome yet."""
         if plan.step not in self._open:
             raise DataError(
                 f"the outcome is of plan {plan.step}, which is not among the last "
@@ -328,7 +335,7 @@ class Controller:
         seen_S[slot_R] = True
         if seen_S.all():
             del self._open[plan.step]
-        return slot_R[kept_R], kept_R
+        return kept_R
 
     # -- state ----------------------------------------------------------------------------------
 
@@ -369,7 +376,9 @@ class Controller:
             "observed": self._observed,
             "refused": self._refused,
             "open": {str(step): seen_S.copy() for step, seen_S in self._open.items()},
+            "rows_N": self._rows_N.copy(),
             "visits_N": self._visits_N.copy(),
+            "last_N": self._last_N.copy(),
             "rng": self._rng.bit_generator.state,
             "difficulty": self.difficulty.state_dict(),
             "adversary": self.adversary.state_dict(),
@@ -402,4 +411,8 @@ class Controller:
         self._rows_N = self.difficulty.rows(self._ids_N)
         if len(self.difficulty) > known:
             raise CheckpointError("the state is of a data set with other prompt ids than this one")
-        self._visits_N = state["visits_N"].copy()
+        # By prompt, not by position: the data set may come in another order.
+        for name in ("visits_N", "last_N"):
+            values = np.zeros(known, np.int64)
+            values[state["rows_N"]] = state[name]
+            setattr(self, f"_{name}", values[self._rows_N])

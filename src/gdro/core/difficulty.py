@@ -15,7 +15,7 @@ from gdro.core.errors import CheckpointError, DataError
 from gdro.core.index import PromptIndex, grown, normalised
 from gdro.core.memory import CountMemory, Memory, WindowMemory
 from gdro.core.passk import posterior_pass_at_k, posterior_pass_at_k_interval
-from gdro.core.prior import FittedPrior, FixedPrior
+from gdro.core.prior import FittedPrior, FixedPrior, LevelPriors
 from gdro.core.types import UNSEEN, FloatArray, IntArray, PromptIds
 
 _TOLERANCE = 1e-9
@@ -52,6 +52,8 @@ class Difficulty:
         self._prior = prior(config.prior_a, config.prior_b)
         self._bin: np.ndarray = np.zeros(0, np.int16)
         self._rate: np.ndarray = np.zeros(0, np.float32)  # set_prior; nan where it was not
+        self._level: np.ndarray = np.zeros(0, np.int16)  # set_levels; -1 where it was not
+        self._levels = LevelPriors(0, config.prior_a, config.prior_b)
         self._population = np.zeros(self.num_bins, np.int64)
         self._moved = self._visits = 0  # of the last observe
 
@@ -76,6 +78,8 @@ class Difficulty:
         self._bin = grown(self._bin, size, UNSEEN)
         if len(self._rate):
             self._rate = grown(self._rate, size, np.nan)
+        if len(self._level):
+            self._level = grown(self._level, size, UNSEEN)
         if self.config.source == "random":
             new = np.flatnonzero(rows_P >= before)
             ids = normalised(prompt_ids)
@@ -134,6 +138,27 @@ class Difficulty:
             fresh = rows_P[self._bin[rows_P] == UNSEEN]
             self._assign(fresh, self._bin_of(self.pass_at_k(fresh)))
 
+    def set_levels(self, rows_P: IntArray, labels: Sequence[Any]) -> None:
+        """Levels whose prompts share a prior, fitted to their visits (method D4).
+
+        Once a level has had 16 visits, it stands in for the population's prior, and its unvisited
+        prompts are in the bin of its estimate.
+
+        Args:
+            rows_P: Row of each prompt.
+            labels: Its level, of any kind; None is no level.
+
+        Raises:
+            DataError: if no prompt has a level.
+        """
+        names = sorted({_name(label) for label in labels if label is not None})
+        if not names:
+            raise DataError(f"difficulty.level_column={self.config.level_column} holds no level")
+        place = {name: i for i, name in enumerate(names)}
+        self._level = grown(self._level, len(self._bin), UNSEEN)
+        self._level[rows_P] = [UNSEEN if x is None else place[_name(x)] for x in labels]
+        self._levels = LevelPriors(len(names), self.config.prior_a, self.config.prior_b)
+
     # --- reading ---
 
     def evidence(self, rows_P: IntArray) -> tuple[FloatArray, FloatArray]:
@@ -144,6 +169,9 @@ class Difficulty:
         """Beta(a, b) of each prompt's success rate."""
         n, c = self._memory.counts(rows_P)
         a, b = self._prior.a + c, self._prior.b + (n - c)
+        if len(self._level):
+            level_a, level_b, known = self._levels.lookup(self._level[rows_P])
+            a, b = np.where(known, level_a + c, a), np.where(known, level_b + (n - c), b)
         if len(self._rate):
             rate = self._rate[rows_P].astype(np.float64)
             a += np.nan_to_num(self.config.prior_strength * rate)
@@ -168,8 +196,15 @@ class Difficulty:
         return estimate
 
     def bin_P(self, rows_P: IntArray) -> IntArray:
-        """Bin of each prompt, -1 for unseen ones."""
-        return self._bin[rows_P].astype(np.int64)
+        """Bin of each prompt, -1 for those that nothing is known of.
+
+        An unvisited prompt whose level is known has the bin of its estimate, which moves with it.
+        """
+        bin_P = self._bin[rows_P].astype(np.int64)
+        if len(self._level) and self.config.source == "online":
+            known = self._levels.lookup(self._level[rows_P])[2] & (bin_P == UNSEEN)
+            bin_P[known] = self._bin_of(self.pass_at_k(rows_P[known]))
+        return bin_P
 
     def population_B(self) -> IntArray:
         """Number of prompts in each bin; unseen prompts are in none."""
@@ -197,6 +232,8 @@ class Difficulty:
         if len(rows_P) == 0:
             return
         self._prior.observe(n_P, correct_P)
+        if len(self._level):
+            self._levels.observe(self._level[rows_P], n_P, correct_P)
         turn = _occurrence(rows_P)
         for t in range(int(turn.max()) + 1):
             now = turn == t
@@ -216,7 +253,7 @@ class Difficulty:
         (1 + credibility) / 2, and goes to the bin of its estimate (of the interval's nearer end,
         where a skewed posterior has its mean outside). The first visit places by the estimate.
         """
-        old = self.bin_P(rows_P)
+        old = self._bin[rows_P].astype(np.int64)
         estimate = self.pass_at_k(rows_P)
         target = self._bin_of(estimate)
         if self.config.binning == "interval":
@@ -270,6 +307,8 @@ class Difficulty:
             "prior": self._prior.state_dict(),
             "bin": self._bin[:size].copy(),
             "rate": self._rate[:size].copy(),
+            "level": self._level[:size].copy(),
+            "levels": self._levels.state_dict(),
             "labels": list(self.labels),
         }
 
@@ -289,6 +328,12 @@ class Difficulty:
         self._memory.load_state_dict(state["memory"])
         self._prior.load_state_dict(state["prior"])
         self._bin, self._rate = state["bin"].copy(), state["rate"].copy()
+        self._level = state["level"].copy()
+        fresh = LevelPriors(
+            len(state["levels"]["visits"]), self.config.prior_a, self.config.prior_b
+        )
+        fresh.load_state_dict(state["levels"])
+        self._levels = fresh
         held = self._bin[self._bin != UNSEEN]
         self._population = np.bincount(held, minlength=num_bins).astype(np.int64)
         self._moved = self._visits = 0

@@ -1,5 +1,7 @@
 """What comes back of a plan, checked at the border."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,22 +10,79 @@ from gdro.core.errors import DataError
 from gdro.core.types import FloatArray, IntArray, Outcome, Plan
 
 
-def as_long(values: Any, like_R: np.ndarray, name: str) -> FloatArray:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rollouts:
+    """The rollouts of an outcome, with the slot of the plan that each belongs to."""
+
+    slot_R: IntArray
+    correct_R: FloatArray
+    loss_R: FloatArray | None
+    score_R: FloatArray | None
+    tokens_R: FloatArray | None
+
+    def by_slot(
+        self, kept_R: np.ndarray, size: int
+    ) -> tuple[IntArray, IntArray, IntArray, FloatArray | None, FloatArray | None, float]:
+        """Sums and means of the kept rollouts of each slot that has any.
+
+        Returns:
+            The slots, their rollouts and right ones among them, mean loss and mean score (None
+            where not given), and the tokens of all (nan where not given).
+        """
+        slot_R = self.slot_R[kept_R]
+        n_S = np.bincount(slot_R, minlength=size)
+        slots = np.flatnonzero(n_S)
+
+        def mean_P(values_R: FloatArray | None) -> FloatArray | None:
+            if values_R is None:
+                return None
+            return np.bincount(slot_R, values_R[kept_R], size)[slots] / n_S[slots]
+
+        right_S = np.bincount(slot_R, self.correct_R[kept_R], size)
+        tokens = np.nan if self.tokens_R is None else float(self.tokens_R[kept_R].sum())
+        n_P, correct_P = n_S[slots], np.rint(right_S[slots]).astype(np.int64)
+        return slots, n_P, correct_P, mean_P(self.loss_R), mean_P(self.score_R), tokens
+
+
+def checked(plan: Plan, outcome: Outcome, required: Mapping[str, str]) -> Rollouts:
+    """An outcome as arrays.
+
+    Args:
+        plan: The plan that it belongs to.
+        outcome: As the engine gave it.
+        required: Optional arrays that the configuration needs, and the field that needs each.
+
+    Raises:
+        DataError: if anything is missing, of the wrong length, not finite, or of another plan.
+    """
+    slot_R, correct_R = _slots_and_correct(plan, outcome)
+    given: dict[str, FloatArray | None] = {}
+    for name in ("loss_R", "score_R", "tokens_R"):
+        values = getattr(outcome, name)
+        if values is None and name in required:
+            raise DataError(f"{required[name]} needs a finite {name} in every outcome; pass it")
+        given[name] = None if values is None else _as_long(values, slot_R, name)
+        if name in required and not np.isfinite(given[name]).all():  # type: ignore[arg-type]
+            raise DataError(f"{required[name]} needs a finite {name} in every outcome")
+    return Rollouts(slot_R=slot_R, correct_R=correct_R, **given)
+
+
+def _as_long(values: Any, like_R: np.ndarray, name: str) -> FloatArray:
     array = np.asarray(values, np.float64)
     if array.shape != (len(like_R),):
         raise DataError(f"{name} must have one entry per rollout, {len(like_R)}, got {array.shape}")
     return array
 
 
-def slots_and_correct(plan: Plan, outcome: Outcome) -> tuple[IntArray, FloatArray]:
+def _slots_and_correct(plan: Plan, outcome: Outcome) -> tuple[IntArray, FloatArray]:
     """The slot and the 0/1 of each rollout."""
     prompt_R, prompt_P = np.asarray(outcome.prompt_R), np.asarray(plan.prompt_P)
-    correct_R = as_long(outcome.correct_R, prompt_R, "correct_R")
+    correct_R = _as_long(outcome.correct_R, prompt_R, "correct_R")
     if not np.isin(correct_R, (0.0, 1.0)).all():
         row = int(np.argmin(np.isin(correct_R, (0.0, 1.0))))
         raise DataError(f"correct_R must be 0 or 1, got {correct_R[row]} at rollout {row}")
     if outcome.slot_R is not None:
-        slot_R = as_long(outcome.slot_R, prompt_R, "slot_R").astype(np.int64)
+        slot_R = _as_long(outcome.slot_R, prompt_R, "slot_R").astype(np.int64)
         if len(slot_R) and not (slot_R.min() >= 0 and slot_R.max() < len(prompt_P)):
             raise DataError(f"slot_R must lie in 0 .. {len(prompt_P) - 1}")
         if len(slot_R) and not (prompt_P[slot_R] == prompt_R).all():

@@ -33,6 +33,7 @@ def make_record(
     bin_P: IntArray,
     planned_P: IntArray,
     weight_P: FloatArray,
+    unit_P: FloatArray,
     n_P: IntArray,
     correct_P: IntArray,
     tokens: float,
@@ -50,6 +51,7 @@ def make_record(
         bin_P: Bins when the step was planned.
         planned_P: Rollouts planned.
         weight_P: The adversary's weights (without the factor of the aggregation).
+        unit_P: What each prompt counts for in means of weights (method D16).
         n_P: Rollouts that came back.
         correct_P: Right ones among them.
         tokens: Completion tokens, nan if unknown.
@@ -87,7 +89,7 @@ def make_record(
         "population_B": population_B,
         "unseen_prompts": int((~seen).sum()),
         "unseen_rollouts": int(planned_P[~seen].sum()),
-        "unseen_correct": correct_P[~seen].sum() / max(n_P[~seen].sum(), 1),
+        "unseen_correct": correct_P[~seen].sum() / n_P[~seen].sum() if not seen.all() else np.nan,
         "budget": int(planned_P.sum()),
         "rollouts": int(n_P.sum()),
         "tokens": tokens,
@@ -98,7 +100,9 @@ def make_record(
         "lead_lag": lead,
         "rollout_lead_lag": rollout_lead,
         "mixed_fraction": mixed.mean() if len(mixed) else np.nan,
-        "mixed_weight": weight_P[mixed].mean() if mixed.any() else np.nan,
+        "mixed_weight": np.average(weight_P[mixed], weights=unit_P[mixed])
+        if mixed.any()
+        else np.nan,
     }
     for name in ("wse", "wse_uniform", "var_proxy", "var_proxy_uniform"):
         values[name.replace("var_proxy", "varproxy")] = extra.get(f"alloc/{name}", np.nan)

@@ -9,9 +9,11 @@ from gdro.core.types import UNSEEN, FloatArray, IntArray
 def draw_by_bin(
     bin_N: IntArray,
     visits_N: IntArray,
+    last_N: IntArray,
     q_B: FloatArray,
     num_prompts: int,
     max_repeat: float,
+    max_gap: float,
     rng: np.random.Generator,
 ) -> IntArray:
     """Draws rows without replacement so that bin b has the expected mass q(b).
@@ -19,15 +21,20 @@ def draw_by_bin(
     Unseen prompts keep their share of the data set; what empty bins have of q goes to the others
     in proportion. Counts by bin are drawn systematically, so they differ from their expectation by
     less than one; what a bin has too few eligible prompts for goes to the others likewise. Within
-    a bin the least visited come first, equal ones by lot. A prompt is eligible while it has been
-    drawn at most `max_repeat` times as often as the average prompt, rounded up.
+    a bin the least visited come first, equal ones by lot.
+
+    Two bounds hold for every prompt: it is drawn at most `max_repeat` times as often as the average
+    one, rounded up, and once it has waited for `max_gap` epochs it comes before all others (the
+    longest wait first), so that a mixture that has left it cannot forget it.
 
     Args:
         bin_N: Bin of each row, -1 for unseen.
         visits_N: How often each row was drawn before.
+        last_N: Number of draws (of any row) when each row was drawn last; 0 if never.
         q_B: The mixture over bins.
         num_prompts: Rows to draw.
         max_repeat: Bound on a prompt's share of the draws, >= 1.
+        max_gap: Longest wait, in epochs of len(bin_N) draws, > 1.
         rng: Rounding, ties, and the order of the result.
 
     Returns:
@@ -43,6 +50,11 @@ def draw_by_bin(
     eligible = visits_N < limit
     if eligible.sum() < num_prompts:  # the average prompt is always within the limit
         eligible = np.ones(size, bool)
+    waited = visits_N.sum() - last_N
+    overdue = np.flatnonzero(waited > max_gap * size)
+    overdue = overdue[np.argsort(-waited[overdue], kind="stable")][:num_prompts]
+    eligible[overdue] = False
+    num_prompts -= len(overdue)
     class_N = np.where(bin_N == UNSEEN, num_bins, bin_N)
     room = np.bincount(class_N[eligible], minlength=num_bins + 1)
     unseen = np.count_nonzero(bin_N == UNSEEN) / size
@@ -55,7 +67,7 @@ def draw_by_bin(
         for c in np.flatnonzero(count)
         for of_class in [np.flatnonzero((class_N == c) & eligible)]
     ]
-    return rng.permutation(np.concatenate(rows))
+    return rng.permutation(np.concatenate([overdue, *rows]))
 
 
 def _over_present(q_B: FloatArray, room_B: IntArray) -> FloatArray:

@@ -123,23 +123,24 @@ class VarianceMonitor:
         moved_B = (1 - rate_B) * np.nan_to_num(self._v_B) + rate_B * new_B
         self._v_B = np.where(present_B, moved_B, self._v_B)
 
-    def metrics(self, bin_P: IntArray, n_P: IntArray) -> dict[str, float]:
+    def metrics(self, bin_P: IntArray, n_P: IntArray, unit_P: FloatArray) -> dict[str, float]:
         """What the allocation of a plan does to the proxies, beside a uniform one of equal budget.
 
-        Means and shares are over the prompts that have a bin; a bin that is split counts with each
-        of its counts. The slope is left out where it has no value.
+        Shares are those of the units that the loss averages (D16): under `rollout` a prompt's
+        share grows with its count, which leaves VarProxy as it was. Only prompts that have a bin
+        count, a split bin with each of its counts. The slope is left out where it has no value.
         """
         known_P = bin_P >= 0
         if not known_P.any():
             return {}
-        bin_P, n_P = bin_P[known_P], n_P[known_P]
-        v_P, share_P = self.variance_B[bin_P], np.full(bin_P.size, 1 / bin_P.size)
-        n_mean = float(n_P.mean())
+        bin_P, n_P, unit_P = bin_P[known_P], n_P[known_P], unit_P[known_P]
+        v_P, even_P = self.variance_B[bin_P], np.full(bin_P.size, 1 / bin_P.size)
+        share_P, n_mean = unit_P / unit_P.sum(), float(n_P.mean())
         found = {
             "alloc/var_proxy": var_proxy(share_P, v_P, n_P),
-            "alloc/var_proxy_uniform": var_proxy(share_P, v_P, n_mean),
+            "alloc/var_proxy_uniform": var_proxy(even_P, v_P, n_mean),
             "alloc/wse": wse(share_P, v_P, n_P),
-            "alloc/wse_uniform": wse(share_P, v_P, n_mean),
+            "alloc/wse_uniform": wse(even_P, v_P, n_mean),
         }
         present, count_B = np.unique(bin_P, return_counts=True)
         n_B = np.bincount(bin_P, n_P)[present] / count_B

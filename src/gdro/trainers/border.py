@@ -57,25 +57,61 @@ def check_supported(args: Any, dataset: Any, kwargs: dict[str, Any]) -> None:
         )
 
 
-def with_correct(reward_funcs: Any, correct: Any, args: GDROConfig) -> tuple[list[Any], int]:
-    """The reward functions, and which of them says correct; a separate one is added at weight 0."""
+def with_correct(reward_funcs: Any, correct: Any) -> tuple[list[Any], int, bool]:
+    """The reward functions, which of them says correct, and whether it was added (at weight 0)."""
     funcs = list(reward_funcs) if isinstance(reward_funcs, list | tuple) else [reward_funcs]
+    if not funcs or any(func is None for func in funcs):
+        raise ConfigError("reward_funcs must name at least one reward function, got none")
     if correct is None:
         if len(funcs) != 1:
             raise ConfigError(
                 f"correct_func must be given with {len(funcs)} reward functions: the name of the "
                 "one that returns 0 and 1, or a function"
             )
-        return funcs, 0
+        return funcs, 0, False
     if isinstance(correct, str):
         names = [f if isinstance(f, str) else get_callable_name(f) for f in funcs]
         if names.count(correct) != 1:
             raise ConfigError(f"correct_func must be one of {', '.join(names)}, got {correct!r}")
-        return funcs, names.index(correct)
+        return funcs, names.index(correct), False
     if correct in funcs:
-        return funcs, funcs.index(correct)
-    args.reward_weights = [*(args.reward_weights or [1.0] * len(funcs)), 0.0]
-    return [*funcs, correct], len(funcs)
+        return funcs, funcs.index(correct), False
+    return [*funcs, correct], len(funcs), True
+
+
+def with_processing_class(
+    more: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Makes room in `reward_processing_classes` for the function that was added."""
+    place = 2  # after eval_dataset and processing_class
+    given = more[place] if len(more) > place else kwargs.get("reward_processing_classes")
+    if given is None:
+        return more, kwargs
+    classes = [*(given if isinstance(given, list) else [given]), None]
+    if len(more) > place:
+        return (*more[:place], classes, *more[place + 1 :]), kwargs
+    return more, kwargs | {"reward_processing_classes": classes}
+
+
+def check_enough(dataset: Dataset, args: GDROConfig) -> None:
+    """A data set smaller than a step would train nothing, without a word."""
+    needed = (args.generation_batch_size or 0) // int(args.num_generations or 1)
+    if len(dataset) < needed:
+        raise DataError(
+            f"a step takes {needed} prompts (generation_batch_size / num_generations), the "
+            f"training set has {len(dataset)}"
+        )
+
+
+def check_neutral(args: GDROConfig, reward_weights: Any, correct: int) -> None:
+    """h(n, p) of the neutral aggregation is that of 0/1 rewards (method D16)."""
+    others = any(w != 0 for i, w in enumerate(reward_weights.tolist()) if i != correct)
+    neutral = args.controller_config.rollout.aggregation == "neutral"
+    if neutral and args.scale_rewards == "group" and others:
+        raise UnsupportedError(
+            "rollout.aggregation=neutral with scale_rewards=group holds for 0/1 rewards only; with "
+            "shaped ones use scale_rewards=none, or aggregation=prompt"
+        )
 
 
 def identified(dataset: Dataset, id_column: str | None) -> tuple[Dataset, np.ndarray]:
@@ -84,11 +120,14 @@ def identified(dataset: Dataset, id_column: str | None) -> tuple[Dataset, np.nda
         if name is not None and name not in dataset.column_names:
             have = ", ".join(dataset.column_names)
             raise DataError(f"the training set has no column {name!r}; it has {have}")
-    given = None if id_column is None else list(dataset[id_column])
-    ids, keep = identify(list(dataset["prompt"]), given, id_column or "id")
+    prompts = list(dataset["prompt"])
+    if id_column is None:
+        ids, keep = identify(prompts, row=dataset.__getitem__)
+    else:
+        ids, keep = identify(prompts, list(dataset[id_column]), column=id_column)
     if len(keep) < len(dataset):
         warnings.warn(
-            f"{len(dataset) - len(keep)} rows repeat another row's prompt and are left out "
+            f"{len(dataset) - len(keep)} rows repeat another row and are left out "
             f"({len(keep)} of {len(dataset)} are kept)",
             stacklevel=3,
         )
@@ -100,7 +139,8 @@ def identified(dataset: Dataset, id_column: str | None) -> tuple[Dataset, np.nda
 
 def columns(dataset: Dataset, config: Any) -> dict[str, list[Any]]:
     """The columns that the difficulty classifier was told to use."""
-    wanted = {"prior": config.difficulty.prior_column}
+    difficulty = config.difficulty
+    wanted = {"prior": difficulty.prior_column, "level": difficulty.level_column}
     if config.difficulty.source.startswith("column:"):
         wanted["group"] = config.difficulty.source.removeprefix("column:")
     for name in filter(None, wanted.values()):

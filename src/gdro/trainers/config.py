@@ -46,7 +46,7 @@ class GDROConfig(_ControllerFields, GRPOConfig):
 
     Raises:
         ConfigError: if a field is out of its bounds, or `num_generations` is not within
-            `rollout.n_min .. rollout.n_max`.
+            `rollout.n_min .. rollout.n_max` (whose default grows to three times the mean).
     """
 
     gdro_preset: Literal["grpo", "prompt", "rollout", "joint", "paper"] = field(
@@ -66,12 +66,14 @@ class GDROConfig(_ControllerFields, GRPOConfig):
             values.setdefault(room, {})[name] = preset[room][name] if given is None else given
         if self.gdro_difficulty_edges is not None and self.gdro_difficulty_bins is None:
             values["difficulty"]["bins"] = len(self.gdro_difficulty_edges) + 1
-        self._controller_config = ControllerConfig.from_dict(values)
+        assert self.num_generations is not None  # TRL's default is 8
+        if self.gdro_rollout_n_max is None:  # the paper's ratio, for any mean
+            values["rollout"]["n_max"] = max(preset["rollout"]["n_max"], 3 * self.num_generations)
+        config = ControllerConfig.from_dict(values)
         for path, _, _ in ControllerConfig.fields():
             room, name = path.split(".")
-            setattr(self, flag(path), self._controller_config.to_dict()[room][name])
-        rollout = self._controller_config.rollout
-        assert self.num_generations is not None  # TRL's default is 8
+            setattr(self, flag(path), config.to_dict()[room][name])
+        rollout = config.rollout
         if not rollout.n_min <= self.num_generations <= rollout.n_max:
             raise ConfigError(
                 "num_generations (the mean number of rollouts) must be within rollout.n_min .. "
@@ -80,5 +82,18 @@ class GDROConfig(_ControllerFields, GRPOConfig):
 
     @property
     def controller_config(self) -> ControllerConfig:
-        """The controller's configuration, checked."""
-        return self._controller_config
+        """The controller's configuration, of the fields as they stand.
+
+        Raises:
+            ConfigError: if a field was set out of its bounds.
+        """
+        paths = [path for path, _, _ in ControllerConfig.fields()]
+        return ControllerConfig.from_dict({path: getattr(self, flag(path)) for path in paths})
+
+    @property
+    def method(self) -> str:
+        """The preset, with "changed" where other fields than n_max are not the preset's."""
+        preset = ControllerConfig.preset(self.gdro_preset).to_dict()
+        preset["rollout"]["n_max"] = self.gdro_rollout_n_max
+        same = self.controller_config.to_dict() == preset
+        return self.gdro_preset if same else f"{self.gdro_preset}, changed"

@@ -26,10 +26,22 @@ from gdro.core.errors import CheckpointError, DataError
 from gdro.core.trace import TraceWriter
 from gdro.core.types import Outcome, Plan
 from gdro.trainers.advantages import group_advantages
-from gdro.trainers.border import ROW, check_supported, columns, identified, with_correct
+from gdro.trainers.border import (
+    ROW,
+    check_enough,
+    check_neutral,
+    check_supported,
+    columns,
+    identified,
+    with_correct,
+    with_processing_class,
+)
 from gdro.trainers.config import GDROConfig
 
 __all__ = ["GDROConfig", "GDROTrainer"]
+
+PHASES = ("generation", "reward", "hook", "step")
+"""Seconds that are summed over a window's training steps (the optimizer's own are not in them)."""
 
 STATE_FILE = "gdro_controller.npz"
 
@@ -66,6 +78,9 @@ class GDROTrainer(GRPOTrainer):
         UnsupportedError: for what is not supported yet; the message says why.
     """
 
+    _tag_names = ["trl", "grpo", "gdro"]
+    _name = "GDRO"
+
     args: GDROConfig
     model: Any
     train_dataset: Any
@@ -86,7 +101,7 @@ class GDROTrainer(GRPOTrainer):
             name = model if isinstance(model, str) else model.config._name_or_path
             args = GDROConfig(f"{name.split('/')[-1]}-GDRO")
         check_supported(args, train_dataset, kwargs)
-        reward_funcs, self._correct = with_correct(reward_funcs, correct_func, args)
+        reward_funcs, self._correct, self._appended = with_correct(reward_funcs, correct_func)
         dataset, ids = identified(train_dataset, args.gdro_id_column)
 
         self._ids = ids
@@ -102,9 +117,21 @@ class GDROTrainer(GRPOTrainer):
         self._rewards_RF = torch.empty(0)
         self._captured: torch.Tensor | None = None
         self._capturing = False
-        self._seconds = {"generation": 0.0, "hook": 0.0}
+        self._seconds = dict.fromkeys(PHASES, 0.0)
+        self._correct_R: Any = None
+        self._tokens_R: Any = None
+        self._resumed = False
         self._trace: TraceWriter | None = None
-        super().__init__(model, reward_funcs, args, dataset, *more, **kwargs)
+        given_weights = args.reward_weights
+        if self._appended:
+            args.reward_weights = [*(given_weights or [1.0] * (len(reward_funcs) - 1)), 0.0]
+            more, kwargs = with_processing_class(more, kwargs)
+        try:
+            super().__init__(model, reward_funcs, args, dataset, *more, **kwargs)
+        finally:
+            args.reward_weights = given_weights  # TRL has made its tensor; the user's list stays
+        check_enough(dataset, args)
+        check_neutral(args, self.reward_weights, self._correct)
         self._window_length = int(args.steps_per_generation or 0) * self.num_iterations
         if getattr(self, "vllm_generation", None) is not None:
             self._unstride_vllm()
@@ -131,7 +158,7 @@ class GDROTrainer(GRPOTrainer):
         slot_R = torch.repeat_interleave(torch.arange(len(n_P), device=device), n_P)
         mine = slice(first, first + local)
         expanded = self._fetch(rows_P[slot_R[mine].cpu().numpy()])
-        self._seconds = {"plan": time.perf_counter() - started, "generation": 0.0, "hook": 0.0}
+        self._seconds = {"plan": time.perf_counter() - started} | dict.fromkeys(PHASES, 0.0)
         output = super()._generate_and_score_completions(expanded)
 
         resumed = time.perf_counter()
@@ -145,22 +172,18 @@ class GDROTrainer(GRPOTrainer):
         output["gdro_row"] = torch.arange(first, first + local, device=device)
         self._repair_metrics(advantages_R, std_P)
 
-        correct_R = self._correct_rewards()
-        lengths: Any = acc.gather(output["completion_mask"].sum(dim=1))
+        self.spent["rollouts"] += len(slot_R)
+        self.spent["tokens"] += int(self._tokens_R.sum())
         sums = torch.zeros(len(slot_R), 3, device=device)
-        seconds = self._seconds
-        seconds["started"] = started
+        mean, seconds = torch.nanmean(rewards_R).item(), self._seconds
+        self._window = _Window(plan, self._correct_R, self._tokens_R, sums, mean, seconds)
         seconds["hook"] += seconds["plan"] + time.perf_counter() - resumed
-        self._window = _Window(
-            plan, correct_R, lengths, sums, torch.nanmean(rewards_R).item(), seconds
-        )
         return output
 
     def _fetch(self, rows_R: np.ndarray) -> list[dict[str, Any]]:
-        """The rows of the training set, each fetched once, one dict per rollout."""
-        rows, place_R = np.unique(rows_R, return_inverse=True)
-        columns = self.train_dataset[rows.tolist()]
-        return [{name: values[i] for name, values in columns.items()} for i in place_R.tolist()]
+        """Rows of the training set as TRL's loader would give them: each rollout its own copy."""
+        rows = self.train_dataset.__getitems__(rows_R.tolist())
+        return [{name: value for name, value in row.items() if name != ROW} for row in rows]
 
     def _plan(self, rows: list[int], budget: int) -> tuple[Plan, np.ndarray]:
         """Rank 0 chooses rows (where the method does), plans, and broadcasts."""
@@ -177,16 +200,29 @@ class GDROTrainer(GRPOTrainer):
     def _generate(self, *args: Any, **kwargs: Any) -> Any:
         started = time.perf_counter()
         output = super()._generate(*args, **kwargs)
-        self._seconds["generation"] += time.perf_counter() - started
+        if self.model.training:
+            self._seconds["generation"] += time.perf_counter() - started
         return output
 
-    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        self._rewards_RF = super()._calculate_rewards(*args, **kwargs)
-        return self._rewards_RF
+    def _calculate_rewards(
+        self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
+    ) -> torch.Tensor:
+        started = time.perf_counter()
+        rewards_RF = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        if not self.model.training:
+            return rewards_RF
+        self._correct_R = self._check_correct(rewards_RF[:, self._correct].clone())
+        if self._appended:
+            # Said by us, not by the user's rewards: it must not make a rollout scorable.
+            unscorable = torch.isnan(rewards_RF[:, : self._correct]).all(dim=1)
+            rewards_RF[unscorable, self._correct] = torch.nan
+        lengths = torch.tensor([len(ids) for ids in completion_ids_list], device=rewards_RF.device)
+        self._rewards_RF, self._tokens_R = rewards_RF, self.accelerator.gather(lengths)
+        self._seconds["reward"] += time.perf_counter() - started
+        return rewards_RF
 
-    def _correct_rewards(self) -> torch.Tensor:
+    def _check_correct(self, correct_R: torch.Tensor) -> torch.Tensor:
         """The 0/1 column of the rewards, gathered; anything else is an error naming the row."""
-        correct_R = self._rewards_RF[:, self._correct]
         bad = ~((correct_R == 0) | (correct_R == 1))
         if bad.any():
             row, name = int(bad.nonzero()[0]), self.reward_func_names[self._correct]
@@ -272,7 +308,9 @@ class GDROTrainer(GRPOTrainer):
         self._window.seconds["hook"] += time.perf_counter() - started
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        started = time.perf_counter()
         loss = super().training_step(*args, **kwargs)
+        self._seconds["step"] += time.perf_counter() - started
         if self._window is not None and self._step % self._window_length == 0:
             self._observe(self._window)
             self._window = None
@@ -282,8 +320,6 @@ class GDROTrainer(GRPOTrainer):
         """Ends a window: the controller of rank 0 learns from it, and the trace gets its record."""
         started = time.perf_counter()
         sums: Any = self.accelerator.reduce(window.sums_RF, reduction="sum")
-        self.spent["rollouts"] += len(window.correct_R)
-        self.spent["tokens"] += int(window.tokens_R.sum())
         if not self.accelerator.is_main_process:
             return
         plan = window.plan
@@ -300,15 +336,11 @@ class GDROTrainer(GRPOTrainer):
                 tokens_R=window.tokens_R.cpu().numpy(),
             ),
         )
-        now, seconds = time.perf_counter(), window.seconds
-        took = {
-            "plan": seconds["plan"],
-            "generation": seconds["generation"],
-            "observe": now - started,
-            "hook": seconds["hook"] + now - started,
-            "step": now - seconds["started"],
-        }
-        took["update"] = took["step"] - took["generation"] - took["hook"]
+        observed = time.perf_counter() - started
+        took = window.seconds | {"observe": observed}
+        took["hook"] += observed
+        took["step"] += observed
+        took["update"] = took["step"] - took["generation"] - took["reward"] - took["hook"]
         metrics = self._metrics["train"]
         for name, value in record.metrics.items():
             metrics[name].append(value)
@@ -320,8 +352,8 @@ class GDROTrainer(GRPOTrainer):
         if self._trace is None:
             path = Path(str(self.args.output_dir)) / "trace.jsonl"
             path.parent.mkdir(parents=True, exist_ok=True)
-            header = self.controller.header() | {"method": self.args.gdro_preset}
-            if path.exists() and self.controller.steps_planned <= 1:
+            header = self.controller.header() | {"method": self.args.method}
+            if path.exists() and not self._resumed:
                 _keep_aside(path)  # a new run in an old folder
             self._trace = TraceWriter(path, header)
         return self._trace
@@ -339,9 +371,9 @@ class GDROTrainer(GRPOTrainer):
         if self._window is not None:  # saved between the updates of one generation batch
             os.makedirs(output_dir, exist_ok=True)
             window = vars(self._window) | {"plan": _plan_to_plain(self._window.plan)}
-            torch.save(
-                {"window": window, "buffer": self._buffered_inputs}, self._buffer(output_dir)
-            )
+            saved = {"window": window, "buffer": self._buffered_inputs}
+            saved["num_processes"] = self.accelerator.num_processes
+            torch.save(saved, self._buffer(output_dir))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -349,17 +381,28 @@ class GDROTrainer(GRPOTrainer):
             return
         path = Path(checkpoint) / STATE_FILE
         if not path.exists():
-            raise CheckpointError(f"{path} is missing: this is no checkpoint of a GDROTrainer")
+            raise CheckpointError(
+                f"{path} is missing: the checkpoint is not of a GDROTrainer, or was saved with "
+                "save_only_model"
+            )
         state = load(path, fingerprint=self.controller.fingerprint)
+        self._resumed = True
         self.controller.load_state_dict(state["controller"])
         self.spent = {name: int(n) for name, n in state["spent"].items()}
         # TRL counts micro-steps from 0 again, and replays the first epoch's order (trl.md, 5).
         self._step = int(state["micro_step"])
         if self._step % self._window_length:
-            saved = torch.load(self._buffer(checkpoint), weights_only=True)
+            buffer, world = self._buffer(checkpoint), self.accelerator.num_processes
+            saved = torch.load(buffer, weights_only=True) if buffer.exists() else {}
+            if saved.get("num_processes") != world:
+                raise CheckpointError(
+                    f"{checkpoint} was saved between two updates on one generation batch by "
+                    f"{saved.get('num_processes', 'fewer')} processes; resume it with as many, "
+                    f"not {world}"
+                )
             window = saved["window"] | {"plan": _plan_from_plain(saved["window"]["plan"])}
             self._window, self._buffered_inputs = _Window(**window), saved["buffer"]
-            self._window.seconds["started"] = time.perf_counter()
+            self._seconds = self._window.seconds
         if getattr(self._sampler, "shuffle", False):
             for _ in range(int((self.state.epoch or 0) + 1e-6)):
                 torch.randperm(self._sampler.num_samples, generator=self._sampler.generator)

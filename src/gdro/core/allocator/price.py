@@ -34,11 +34,16 @@ class LogPrice:
     """log mu += alpha (demand - n_mean) / n_mean: positive, and scale-free in the utility.
 
     Starts at the price of Eq. 31 where v = 1/4, the largest p (1 - p). With integer arms the demand
-    jumps over n_mean and the price settles into a cycle around the multiplier.
+    jumps over n_mean and the price settles into a cycle around the multiplier. It stays within a
+    factor of 3,000 of its start: where utilities are flat the demand says nothing, and a price
+    that had run away for hundreds of steps would take as many to come back.
     """
 
+    _REACH = 8.0
+
     def __init__(self, alpha: float, n_mean: float) -> None:
-        self.state = math.log(0.25 / n_mean**2)
+        self._start = math.log(0.25 / n_mean**2)
+        self.state = self._start
         self._alpha, self._n_mean = alpha, n_mean
 
     @property
@@ -46,7 +51,8 @@ class LogPrice:
         return math.exp(self.state)
 
     def move(self, demand: float) -> None:
-        self.state += self._alpha * (demand - self._n_mean) / self._n_mean
+        moved = self.state + self._alpha * (demand - self._n_mean) / self._n_mean
+        self.state = min(max(moved, self._start - self._REACH), self._start + self._REACH)
 
 
 class AdditivePrice:
