@@ -1,4 +1,4 @@
-"""Writes docs/results/README.md from the measurements beside it.
+"""Writes docs/results/README.md, and the results in the README, from the measurements beside it.
 
     python scripts/results.py [STUDY]
 
@@ -7,11 +7,13 @@ STUDY is the folder of a `gdro compare`; its results are copied first. The measu
 """
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+README = Path(__file__).parents[1] / "README.md"
 HERE = Path(__file__).parents[1] / "docs" / "results"
 
 
@@ -120,3 +122,8 @@ if __name__ == "__main__":
         shutil.copy(study / "results.json", HERE / "compare.json")
         shutil.copy(study / "results.md", HERE / "compare.md")
     (HERE / "README.md").write_text(page())
+    if results := measured("compare"):
+        said = "\n".join(verdicts(results)).strip()
+        text = README.read_text()
+        block = re.compile(r"(<!-- results -->\n).*(<!-- /results -->)", re.S)
+        README.write_text(block.sub(lambda m: f"{m[1]}{said}\n{m[2]}", text))
