@@ -181,9 +181,11 @@ def test_each_rollout_has_its_own_row_and_only_the_users_columns(
     chats = prompts().map(lambda row: {"prompt": [{"role": "user", "content": row["prompt"]}]})
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
-    GDROTrainer(
+    trainer = GDROTrainer(
         model, strict, GDROConfig(**settings(tmp_path)), chats, processing_class=tokenizer
-    ).train()
+    )
+    trainer.train()
+    assert trainer.state.global_step == 3
 
 
 def test_the_ledger_counts_what_was_generated(model: str, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import os
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,8 @@ from gdro.trainers.border import (
     with_processing_class,
 )
 from gdro.trainers.config import GDROConfig
+from gdro.trainers.prompt_loss import prompt_loss_and_score
+from gdro.trainers.window import Window
 
 __all__ = ["GDROConfig", "GDROTrainer"]
 
@@ -44,18 +45,6 @@ PHASES = ("generation", "reward", "hook", "step")
 """Seconds that are summed over a window's training steps (the optimizer's own are not in them)."""
 
 STATE_FILE = "gdro_controller.npz"
-
-
-@dataclass
-class _Window:
-    """A generation batch between its plan and its observation (all of it gathered)."""
-
-    plan: Plan
-    correct_R: torch.Tensor
-    tokens_R: torch.Tensor
-    sums_RF: torch.Tensor  # of this process: prompt loss, score, visits
-    reward: float
-    seconds: dict[str, float]
 
 
 class GDROTrainer(GRPOTrainer):
@@ -113,7 +102,7 @@ class GDROTrainer(GRPOTrainer):
             std_scaled=args.scale_rewards == "group",
         )
         self.controller.bind(ids, **columns(dataset, self.controller.config))
-        self._window: _Window | None = None
+        self._window: Window | None = None
         self._rewards_RF = torch.empty(0)
         self._captured: torch.Tensor | None = None
         self._capturing = False
@@ -176,7 +165,7 @@ class GDROTrainer(GRPOTrainer):
         self.spent["tokens"] += int(self._tokens_R.sum())
         sums = torch.zeros(len(slot_R), 3, device=device)
         mean, seconds = torch.nanmean(rewards_R).item(), self._seconds
-        self._window = _Window(plan, self._correct_R, self._tokens_R, sums, mean, seconds)
+        self._window = Window(plan, self._correct_R, self._tokens_R, sums, mean, seconds)
         seconds["hook"] += seconds["plan"] + time.perf_counter() - resumed
         return output
 
@@ -279,29 +268,16 @@ class GDROTrainer(GRPOTrainer):
         started = time.perf_counter()
         assert self._captured is not None
         assert self._window is not None
-        logps, self._captured = self._captured, None
-        mask = inputs["completion_mask"]
-        if "tool_mask" in inputs:
-            mask = mask * inputs["tool_mask"]
-        length = mask.sum(dim=1).clamp(min=1)
-        advantages = inputs["gdro_raw_advantages"].unsqueeze(1)
-
-        old = inputs.get("old_per_token_logps")
-        log_ratio = torch.zeros_like(logps) if old is None else logps - old
-        if self.importance_sampling_level == "sequence":
-            log_ratio = ((log_ratio * mask).sum(dim=1) / length).unsqueeze(1)
-        ratio = torch.exp(log_ratio)
-        clipped = torch.clamp(ratio, 1 - self.epsilon_low, 1 + self.epsilon_high)
-        capped = ratio if self.args.delta is None else torch.clamp(ratio, max=self.args.delta)
-        losses = -torch.min(capped * advantages, clipped * advantages).expand_as(logps)
-        if self.beta != 0.0:
-            gap = inputs["ref_per_token_logps"] - logps
-            kl = torch.exp(gap) - gap - 1
-            if self.args.use_bias_correction_kl:
-                kl = kl * ratio
-            losses = losses + self.beta * kl
-        loss = (losses * mask).sum(dim=1) / length
-        score = advantages.squeeze(1) ** 2 * ((1 - logps.exp()) ** 2 * mask).sum(dim=1)
+        loss, score = prompt_loss_and_score(
+            self._captured,
+            inputs,
+            epsilon=(self.epsilon_low, self.epsilon_high),
+            delta=self.args.delta,
+            beta=self.beta,
+            bias_correction_kl=self.args.use_bias_correction_kl,
+            sequence_level=self.importance_sampling_level == "sequence",
+        )
+        self._captured = None
         seen = torch.stack([loss, score, torch.ones_like(loss)], dim=1)
         sums = self._window.sums_RF
         sums.index_add_(0, inputs["gdro_row"], seen.to(sums.dtype))
@@ -316,7 +292,7 @@ class GDROTrainer(GRPOTrainer):
             self._window = None
         return loss
 
-    def _observe(self, window: _Window) -> None:
+    def _observe(self, window: Window) -> None:
         """Ends a window: the controller of rank 0 learns from it, and the trace gets its record."""
         started = time.perf_counter()
         sums: Any = self.accelerator.reduce(window.sums_RF, reduction="sum")
@@ -370,10 +346,8 @@ class GDROTrainer(GRPOTrainer):
             save(path, state, fingerprint=self.controller.fingerprint)
         if self._window is not None:  # saved between the updates of one generation batch
             os.makedirs(output_dir, exist_ok=True)
-            window = vars(self._window) | {"plan": _plan_to_plain(self._window.plan)}
-            saved = {"window": window, "buffer": self._buffered_inputs}
-            saved["num_processes"] = self.accelerator.num_processes
-            torch.save(saved, self._buffer(output_dir))
+            path = self._buffer(output_dir)
+            self._window.save(path, self._buffered_inputs, self.accelerator.num_processes)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -392,16 +366,9 @@ class GDROTrainer(GRPOTrainer):
         # TRL counts micro-steps from 0 again, and replays the first epoch's order (trl.md, 5).
         self._step = int(state["micro_step"])
         if self._step % self._window_length:
-            buffer, world = self._buffer(checkpoint), self.accelerator.num_processes
-            saved = torch.load(buffer, weights_only=True) if buffer.exists() else {}
-            if saved.get("num_processes") != world:
-                raise CheckpointError(
-                    f"{checkpoint} was saved between two updates on one generation batch by "
-                    f"{saved.get('num_processes', 'fewer')} processes; resume it with as many, "
-                    f"not {world}"
-                )
-            window = saved["window"] | {"plan": _plan_from_plain(saved["window"]["plan"])}
-            self._window, self._buffered_inputs = _Window(**window), saved["buffer"]
+            self._window, self._buffered_inputs = Window.load(
+                self._buffer(checkpoint), self.accelerator.num_processes
+            )
             self._seconds = self._window.seconds
         if getattr(self._sampler, "shuffle", False):
             for _ in range(int((self.state.epoch or 0) + 1e-6)):
@@ -429,19 +396,3 @@ def _keep_aside(path: Path) -> None:
         number += 1
     path.rename(aside)
     warnings.warn(f"{path} is of an earlier run: it is kept as {aside.name}", stacklevel=2)
-
-
-_PLAN_ARRAYS = ("bin_P", "n_P", "weight_P", "adversary_P", "propensity_P")
-
-
-def _plan_to_plain(plan: Plan) -> dict[str, Any]:
-    """A plan as tensors and lists, which torch.load reads without unpickling code."""
-    given = {name: getattr(plan, name) for name in _PLAN_ARRAYS}
-    arrays = {name: torch.from_numpy(a) for name, a in given.items() if a is not None}
-    return arrays | {"step": plan.step, "prompt_P": np.asarray(plan.prompt_P).tolist()}
-
-
-def _plan_from_plain(plain: dict[str, Any]) -> Plan:
-    arrays: dict[str, Any] = {n: plain[n].numpy() for n in _PLAN_ARRAYS if n in plain}
-    given: dict[str, Any] = plain | arrays | {"prompt_P": np.asarray(plain["prompt_P"])}
-    return Plan(**given)

@@ -1,0 +1,58 @@
+"""What is between a plan and its observation, and how it is saved in mid-window."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from gdro.core.errors import CheckpointError
+from gdro.core.types import Plan
+
+_PLAN_ARRAYS = ("bin_P", "n_P", "weight_P", "adversary_P", "propensity_P")
+
+
+@dataclass
+class Window:
+    """A generation batch between its plan and its observation (all of it gathered)."""
+
+    plan: Plan
+    correct_R: torch.Tensor
+    tokens_R: torch.Tensor
+    sums_RF: torch.Tensor  # of this process: prompt loss, score, visits
+    reward: float
+    seconds: dict[str, float]
+
+    def save(self, path: Path, buffer: Any, num_processes: int) -> None:
+        """Writes the window and TRL's buffered inputs: tensors and plain values, no code.
+
+        Args:
+            path: File of this process.
+            buffer: `GRPOTrainer._buffered_inputs`.
+            num_processes: How many processes share the window.
+        """
+        given = {name: getattr(self.plan, name) for name in _PLAN_ARRAYS}
+        plan = {name: torch.from_numpy(a) for name, a in given.items() if a is not None}
+        plan |= {"step": self.plan.step, "prompt_P": np.asarray(self.plan.prompt_P).tolist()}
+        window = vars(self) | {"plan": plan}
+        torch.save({"window": window, "buffer": buffer, "num_processes": num_processes}, path)
+
+    @classmethod
+    def load(cls, path: Path, num_processes: int) -> tuple[Self, Any]:
+        """Reads a window and its buffered inputs.
+
+        Raises:
+            CheckpointError: if it was shared by another number of processes.
+        """
+        saved = torch.load(path, weights_only=True) if path.exists() else {}
+        if saved.get("num_processes") != num_processes:
+            raise CheckpointError(
+                f"{path.parent} was saved between two updates on one generation batch by "
+                f"{saved.get('num_processes', 'fewer')} processes; resume it with as many, not "
+                f"{num_processes}"
+            )
+        plain = saved["window"]["plan"]
+        arrays: dict[str, Any] = {n: plain[n].numpy() for n in _PLAN_ARRAYS if n in plain}
+        given: dict[str, Any] = plain | arrays | {"prompt_P": np.asarray(plain["prompt_P"])}
+        return cls(**saved["window"] | {"plan": Plan(**given)}), saved["buffer"]
