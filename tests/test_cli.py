@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 import torch
 
 from gdro.cli import main
+from gdro.core.errors import ConfigError
 from gdro.core.trace import read_trace
-from gdro.lab.folder import read_jsonl
+from gdro.lab.folder import RunFolder, read_jsonl
 
 # Eight prompts a step of sixteen: the seventh step is in the fourth epoch.
 TINY = [
@@ -25,6 +27,9 @@ import os, signal
 from gdro.rewards import exact_reward
 
 calls = 0
+
+def short(completions, **kwargs):
+    return [1.0]
 
 def exact(completions, answer, **kwargs):
     global calls
@@ -152,16 +157,58 @@ def test_a_finished_run_is_not_overwritten(run, home, monkeypatch, capsys):
         (["--model_name_or_path", "./gone"], "model_name_or_path: no such folder, ./gone"),
         (["--reward_funcs", "marker.gone"], "reward_funcs: cannot import 'marker.gone'"),
         (["--reward_funcs", "exact", "math"], "correct_func must name which"),
+        (["--reward_funcs", "os.path"], "'os.path' is a module, not a function"),
+        (["--resume_from_checkpoint", "x"], "use gdro train RUN --resume"),
+        (["--train_prompts", "3"], "a step takes 64 prompts"),
+        (
+            ["--reward_funcs", "marker.short", "--no_eval_before"],
+            "'short' returned 1 rewards, but 256 were expected",
+        ),
+        (
+            [
+                "--dataset_name",
+                "worked.jsonl",
+                "--dataset_test_name",
+                "worked.jsonl",
+                "--reward_funcs",
+                "math",
+            ],
+            "do not verify against themselves",
+        ),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(flags, message, home, monkeypatch, capsys):
     monkeypatch.chdir(home)
     (home / "qa.jsonl").write_text('{"q": "1+1", "answer": "2"}\n')
+    worked = {"prompt": "1+1", "answer": "One and one make two apples in all. #### 2"}
+    (home / "worked.jsonl").write_text(json.dumps(worked) + "\n")
     assert main(["train", "arithmetic", *flags, "--output_dir", "never"]) == 2
     error = capsys.readouterr().err.strip().split("\n")[-1]
     assert error.startswith("gdro: ")
     assert message in error
     assert not Path("never").exists()
+
+
+def test_a_run_is_continued_where_it_is(run, home, monkeypatch, capsys, tmp_path):
+    """Moved, and named from elsewhere: the folder given is the run."""
+    moved = tmp_path / "moved"
+    shutil.copytree(run, moved)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(home))
+    assert main(["train", "moved", "--resume", "--no-page"]) == 0
+    assert "moved: finished already" in capsys.readouterr().out
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["moved"]
+
+
+def test_two_processes_do_not_write_one_folder(tmp_path):
+    recipe = {"learning_rate": 1}
+    first, second = RunFolder(tmp_path / "a"), RunFolder(tmp_path / "a")
+    assert first.open(recipe, resume=False) is None
+    with pytest.raises(ConfigError, match="is being written by another process"):
+        second.open(recipe, resume=True)
+    assert first.recipe.exists()
+    first.release()
+    assert second.open(recipe, resume=True) is None
 
 
 def test_a_file_with_names_of_its_own(home, monkeypatch):

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gdro.lab.recipe import read_settings, resolve
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -27,6 +29,23 @@ def test_the_loop_of_the_readme_runs() -> None:
     }
     exec(loop, names)
     assert len(updates) == 24
+
+
+def test_commands_of_the_readme_are_commands(tmp_path: Path, monkeypatch) -> None:
+    """Every `gdro train` and `gdro compare` line: its flags exist and fit together."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text("model_name_or_path: arithmetic\nreward_funcs: [exact]\n")
+    text = (ROOT / "README.md").read_text().replace("\\\n", " ")
+    lines = [line.split("#")[0].split() for line in text.splitlines() if line[:8] == "    gdro"]
+    assert len(lines) >= 5
+    for words in lines:
+        known = {"--methods", "--seeds", "--grid", "--parallel", "--out"}
+        source, *flags = [*words[2:], "arithmetic"] if len(words) == 2 else words[2:]
+        if words[1] == "train" and not source.startswith("runs/"):
+            resolve(read_settings(source), flags)
+        if words[1] == "compare":
+            assert {flag for flag in flags if flag[:2] == "--"} <= known
+            assert resolve(read_settings(source)).run.reward_funcs == ["exact"]
 
 
 def test_links_lead_somewhere() -> None:

@@ -1,6 +1,7 @@
 """The command `gdro`. Every command imports what it needs: help and errors come at once."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,6 +70,8 @@ def _recipe_first(arguments: list[str]) -> tuple[str, list[str]]:
 
     if arguments and not arguments[0].startswith("-"):
         return arguments[0], arguments[1:]
+    if arguments[:1] == ["--config"] and len(arguments) > 1:  # as TRL's scripts have it
+        return arguments[1], arguments[2:]
     return DEFAULT_RECIPE, arguments
 
 
@@ -87,6 +90,8 @@ def _train(arguments: list[str]) -> int:
     from gdro.lab.run import train
 
     _quiet()
+    # A stopped run says so in its folder: SIGTERM ends it as ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = train(recipe, resume=resume)
     written = _page([folder], folder / "report.html") if page else ""
     print(f"{folder}: model/, evals.jsonl, trace.jsonl{written}")

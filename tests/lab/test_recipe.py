@@ -25,9 +25,24 @@ def test_settings_in_force_give_the_same_recipe(tmp_path):
     first = resolve(TINY, flags, "x")
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(first.settings))
     again = resolve(read_settings(tmp_path), [], "x")
-    assert again.settings == first.settings
-    assert again.training.to_dict() == first.training.to_dict()
+    assert again.output_dir == tmp_path, "a run folder is continued where it is"
+    elsewhere = {"output_dir": None, "logging_dir": None}
+    assert again.settings | elsewhere == first.settings | elsewhere
+    assert again.training.to_dict() | elsewhere == first.training.to_dict() | elsewhere
     assert again.training.model_init_kwargs == {"use_cache": False}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 1\nlearning_rate: 1\nseed: 2\n", "the key seed stands twice"),
+        ("gdro_preset: joint\ngdro: {preset: grpo}\n", "gdro_preset is given twice"),
+    ],
+)
+def test_nothing_is_given_twice(tmp_path, text, message):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_settings(tmp_path / "a.yaml")
 
 
 def test_yaml_and_flags_mean_the_same(tmp_path):

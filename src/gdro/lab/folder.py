@@ -12,16 +12,19 @@ model/          the trained model and its tokenizer
 report.html     the page
 """
 
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
 from gdro.core.errors import ConfigError, DataError
+
+LOCK = ".lock"
 
 SAMPLES_PER_FILE = 100
 """Steps whose samples share a file."""
@@ -84,6 +87,7 @@ class RunFolder:
         self.samples = self.path / "samples"
         self.model = self.path / "model"
         self.report = self.path / "report.html"
+        self._held: IO[str] | None = None
 
     @property
     def about(self) -> dict[str, Any]:
@@ -107,11 +111,13 @@ class RunFolder:
 
         Raises:
             ConfigError: if the folder holds a run and `resume` is not given, holds another run, or
-                holds something else.
+                holds something else, or is being written by another process.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"output_dir must be a folder, {self.path} is a file")
-        if not self.path.exists() or not any(self.path.iterdir()):
+        here = {p.name for p in self.path.iterdir()} - {LOCK} if self.path.exists() else set()
+        if not here:
+            self._lock()
             self._begin(recipe)
             return None
         if not self.recipe.exists():
@@ -123,6 +129,7 @@ class RunFolder:
                 "another --output_dir"
             )
         self.check_same(recipe)
+        self._lock()
         checkpoint = self.last_checkpoint()
         if checkpoint is None:
             self._clear()
@@ -130,6 +137,30 @@ class RunFolder:
         elif not self.finished:
             self._rewind(int(checkpoint.name.rpartition("-")[2]))
         return checkpoint
+
+    def _lock(self) -> None:
+        """Keeps the folder to this process until `release`, or its end, however it ends."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        held = open(self.path / LOCK, "w")  # noqa: SIM115 - held on purpose
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            held.close()
+            raise ConfigError(f"{self.path} is being written by another process") from None
+        self._held = held
+
+    def release(self) -> None:
+        """Lets others write the folder."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+    def abandon(self) -> None:
+        """Removes what a run left that failed before its first step: the name is free again."""
+        self._clear()
+        (self.path / LOCK).unlink()
+        if not any(self.path.iterdir()):
+            self.path.rmdir()
 
     def _begin(self, recipe: Mapping[str, Any]) -> None:
         head = "# The configuration in force. `gdro train FOLDER --resume` continues the run.\n"
@@ -164,7 +195,7 @@ class RunFolder:
 
     def _clear(self) -> None:
         for path in self.path.iterdir():
-            if path.name != "log.txt":
+            if path.name not in ("log.txt", LOCK):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _rewind(self, step: int) -> None:

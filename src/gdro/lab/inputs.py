@@ -3,15 +3,19 @@
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gdro.core.errors import ConfigError
+from gdro.core.errors import ConfigError, DataError
 from gdro.lab.recipe import Recipe, RunArguments
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+GOLDS_CHECKED = 256
+"""Rows of a data set whose golds are checked before training."""
 
 ARITHMETIC = "arithmetic"
 """As a model: the base model of the arithmetic suite."""
@@ -25,8 +29,10 @@ def model_path(name: str) -> str:
         from gdro.data import arithmetic
 
         return str(arithmetic.base_path())
-    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if looks_local and not Path(name).expanduser().is_dir():
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return str(path)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ConfigError(f"model_name_or_path: no such folder, {name}")
     return name
 
@@ -54,11 +60,14 @@ def reward_function(name: str) -> Reward:
         raise ConfigError(f"reward_funcs must be {', '.join(known)} or import paths, got {name!r}")
     sys.path.insert(0, os.getcwd())
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"reward_funcs: cannot import {name!r} ({error})") from None
     finally:
         sys.path.remove(os.getcwd())
+    if not callable(found):
+        raise ConfigError(f"reward_funcs: {name!r} is a {type(found).__name__}, not a function")
+    return found
 
 
 def marker_of(recipe: Recipe, rewards: dict[str, Reward]) -> Reward:
@@ -78,17 +87,39 @@ def load_data(recipe: Recipe) -> "dict[str, Dataset]":
     """The prompts: `train` and `test`."""
     run = recipe.run
     test = run.dataset_test_name or run.dataset_name
-    if run.dataset_test_name is None and Path(test).is_file():
+    if run.dataset_test_name is None and Path(test).expanduser().is_file():
         raise ConfigError(
             f"dataset_test_name is missing: {test} is a file, which has no split to evaluate on"
         )
     difficulty = recipe.training.controller_config.difficulty
-    needed = [difficulty.source.removeprefix("column:"), difficulty.prior_column]
+    source = difficulty.source.removeprefix("column:")
+    needed = [source, difficulty.prior_column, difficulty.level_column]
     keep = [c for c in needed if c and c not in ("online", "random")]
-    return {
+    data = {
         "train": _load(run, run.dataset_name, run.dataset_train_split, run.train_prompts, keep),
         "test": _load(run, test, run.dataset_test_split, run.eval_prompts, []),
     }
+    if "math" in run.reward_funcs:
+        for name, rows in data.items():
+            _check_golds(name, rows["answer"][:GOLDS_CHECKED])
+    return data
+
+
+def _check_golds(name: str, golds: list[str]) -> None:
+    """A gold that does not verify against itself is one that no completion can meet."""
+    from gdro.rewards import check_golds
+
+    bad = check_golds(golds)
+    if not bad:
+        return
+    rows = ", ".join(f"{row} ({golds[row][:40]!r})" for row in bad[:3])
+    said = (
+        f"{name} data: {len(bad)} of the first {len(golds)} gold answers do not verify against "
+        f"themselves, so nothing can be right there: rows {rows}"
+    )
+    if 2 * len(bad) > len(golds):
+        raise DataError(f"{said}; is answer_column the final answer alone?")
+    warnings.warn(said, stacklevel=2)
 
 
 def _load(

@@ -121,7 +121,7 @@ def read_settings(recipe: str | Path) -> dict[str, Any]:
         shipped = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
         raise ConfigError(f"{recipe}: no such recipe file; shipped with gdro are {shipped}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Unique)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
@@ -129,7 +129,24 @@ def read_settings(recipe: str | Path) -> dict[str, Any]:
     nested = values.pop("gdro", None) or {}
     if not isinstance(nested, dict):
         raise ConfigError(f"{path}: gdro must be a mapping, got {nested!r}")
-    return {str(key): value for key, value in values.items()} | _flatten("gdro", nested)
+    flat = {str(key): value for key, value in values.items()}
+    inner = _flatten("gdro", nested)
+    if twice := sorted(flat.keys() & inner.keys()):
+        raise ConfigError(f"{path}: {twice[0]} is given twice, flat and under gdro")
+    if Path(recipe).is_dir():  # the run that is named, wherever it was begun
+        flat["output_dir"] = str(recipe)
+    return flat | inner
+
+
+class _Unique(yaml.SafeLoader):
+    """A key that stands twice is an error, not the last one's."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key {key} stands twice")
+        return super().construct_mapping(node, deep=deep)
 
 
 def _flatten(prefix: str, values: Mapping[Any, Any]) -> dict[str, Any]:
@@ -237,6 +254,10 @@ def resolve(settings: Mapping[str, Any], flags: Sequence[str] = (), name: str = 
         given["output_dir"] = str(Path("runs") / f"{name}-{method}-seed{seed}")
     if not given.get("model_name_or_path"):
         raise ConfigError("model_name_or_path is missing: a model folder or hub id to start from")
+    if given.get("resume_from_checkpoint"):
+        raise ConfigError(
+            "resume_from_checkpoint is not for gdro train: use gdro train RUN --resume"
+        )
     run, model, training = parser.build(given)
 
     leaves = {flag(path) for path, _, _ in ControllerConfig.fields()}

@@ -13,6 +13,7 @@ from rich.console import Console
 from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
 
+from gdro.core.errors import ConfigError
 from gdro.core.trace import read_trace
 from gdro.lab.evaluator import Evaluator
 from gdro.lab.folder import RunFolder
@@ -72,8 +73,13 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
         if main:
             stopped = isinstance(error, KeyboardInterrupt)
             what = "interrupted" if stopped else str(error) or type(error).__name__
-            folder.update(state="failed", error=what)
+            if checkpoint is None and not stopped and not folder.trace.exists():
+                folder.abandon()
+            else:
+                folder.update(state="failed", error=what)
         raise
+    finally:
+        folder.release()
     return folder.path
 
 
@@ -86,7 +92,13 @@ def _train(
     checkpoint: Path | None,
     console: Console,
 ) -> None:
-    trainer = _trainer(recipe, data["train"], rewards)
+    try:
+        trainer = _trainer(recipe, data["train"], rewards)
+    except OSError as error:
+        reason = str(error).split("\n")[0]
+        raise ConfigError(
+            f"model_name_or_path {recipe.model.model_name_or_path}: {reason}"
+        ) from None
     evaluator = Evaluator(recipe, folder, trainer, data["test"], marker, console)
     if recipe.run.eval_before:
         evaluator.base()
@@ -106,7 +118,9 @@ def _train(
     trainer.save_model(str(folder.model))
     if trainer.accelerator.is_main_process:
         trainer.processing_class.save_pretrained(folder.model)
-        seconds = float(np.nansum(read_trace(folder.trace).column("time.step")))
+        seconds = 0.0
+        if folder.trace.exists():
+            seconds = float(np.nansum(read_trace(folder.trace).column("time.step")))
         folder.update(state="finished", error=None, spent=trainer.spent, train_seconds=seconds,
                       steps=trainer.state.global_step)  # fmt: skip
 

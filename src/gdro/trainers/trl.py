@@ -69,6 +69,14 @@ class GDROTrainer(GRPOTrainer):
 
     _tag_names = ["trl", "grpo", "gdro"]
     _name = "GDRO"
+    _paper = {
+        "title": "Group Distributionally Robust Optimization-Driven Reinforcement Learning for "
+        "LLM Reasoning",
+        "id": "2601.19280",
+        "citation": "@article{panaganti2026gdro,\n    title = {{Group Distributionally Robust "
+        "Optimization-Driven Reinforcement Learning for LLM Reasoning}},\n    author = {Panaganti "
+        "and Liang and Yu and Mi and Yu},\n    year = 2026,\n    eprint = {arXiv:2601.19280},\n}",
+    }
 
     args: GDROConfig
     model: Any
@@ -197,7 +205,14 @@ class GDROTrainer(GRPOTrainer):
         self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
     ) -> torch.Tensor:
         started = time.perf_counter()
-        rewards_RF = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        try:
+            rewards_RF = super()._calculate_rewards(
+                inputs, prompts, completions, completion_ids_list
+            )
+        except ValueError as error:
+            if "rewards, but" in str(error):  # TRL's words on a function of the wrong length
+                raise DataError(str(error)) from None
+            raise
         if not self.model.training:
             return rewards_RF
         self._correct_R = self._check_correct(rewards_RF[:, self._correct].clone())
@@ -215,6 +230,11 @@ class GDROTrainer(GRPOTrainer):
         bad = ~((correct_R == 0) | (correct_R == 1))
         if bad.any():
             row, name = int(bad.nonzero()[0]), self.reward_func_names[self._correct]
+            if torch.isnan(correct_R[row]):
+                raise DataError(
+                    f"reward function {name!r} returned nan for rollout {row}: what says correct "
+                    "must say 0 or 1 of every rollout"
+                )
             raise DataError(
                 f"reward function {name!r} returned {correct_R[row].item()} for rollout {row}, but "
                 "correct must be 0 or 1: pass correct_func (a reward function, or its name)"
