@@ -11,6 +11,7 @@ from scipy.stats import binom
 from gdro.core.errors import ConfigError, DataError
 from gdro.data import arithmetic
 from gdro.evals import Evaluation, evaluate
+from gdro.rewards import exact_reward as right
 
 K = 4
 
@@ -31,13 +32,9 @@ def run(suite, verifier, prompts=None, **changes):
     return evaluate(model, tokenizer, prompts or given, verifier, **arguments)
 
 
-def right(completions, answers):
-    return [float(c.strip() == a) for c, a in zip(completions, answers, strict=True)]
-
-
 def test_always_and_never(suite):
-    always = run(suite, lambda c, a: ["right"] * len(c))
-    never = run(suite, lambda c, a: [0] * len(c))
+    always = run(suite, lambda completions, **_: ["right"] * len(completions))
+    never = run(suite, lambda completions, **_: [0] * len(completions))
     assert (always.mean, always.passed) == (1.0, 1.0)
     assert (never.mean, never.passed) == (0.0, 0.0)
     assert always.interval() == (1.0, 1.0)
@@ -71,7 +68,7 @@ def test_the_gold_answer_is_right_and_only_it(suite):
 
 def test_a_coin_is_within_binomial_bounds(suite):
     rng = np.random.default_rng(7)
-    found = run(suite, lambda c, a: rng.random(len(c)) < 0.3)
+    found = run(suite, lambda completions, **_: rng.random(len(completions)) < 0.3)
     n = len(found.id_N)
     low, high = binom.interval(1 - 1e-4, n * K, 0.3)
     assert low <= found.correct_N.sum() <= high
@@ -106,6 +103,53 @@ def test_chat_prompts_go_through_the_template(suite):
     tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     chats = prompts.map(lambda row: {"prompt": [{"role": "user", "content": row["prompt"]}]})
     assert np.array_equal(run(suite, right, prompts=chats).correct_N, run(suite, right).correct_N)
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_the_verifier_gets_what_training_gives(suite, chat):
+    model, tokenizer, prompts = suite
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    prompts = prompts.map(lambda row, i: {"mine": i}, with_indices=True)
+    if chat:
+        prompts = prompts.map(lambda r: {"prompt": [{"role": "user", "content": r["prompt"]}]})
+    asked = []
+
+    def verifier(prompts, completions, completion_ids, answer, mine, **others):
+        asked.extend(zip(mine, prompts, answer, strict=True))
+        assert "family" in others
+        texts = tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
+        shown = [[{"role": "assistant", "content": t}] for t in texts] if chat else texts
+        assert completions == shown
+        return [1] * len(completions)
+
+    assert run((model, tokenizer, prompts), verifier, batch_size=7).mean == 1
+    rows = [(i, row["prompt"], row["answer"]) for i, row in enumerate(prompts)]
+    assert sorted(asked, key=lambda x: x[0]) == [row for row in rows for _ in range(K)]
+
+
+def test_the_models_own_generation_config_is_out_of_play(suite):
+    """Only its stop tokens count: the policy is sampled as it is trained."""
+    from transformers import GenerationConfig
+
+    model = suite[0]
+    said = []
+
+    def verifier(completions, **_):
+        said[-1].extend(completions)
+        return [0] * len(completions)
+
+    usual = model.generation_config
+    own = GenerationConfig(repetition_penalty=3.0, min_p=0.3, no_repeat_ngram_size=1, typical_p=0.5)
+    own.eos_token_id = usual.eos_token_id
+    try:
+        for config in (usual, own):
+            model.generation_config = config
+            said.append([])
+            run(suite, verifier)
+            assert model.generation_config is config
+    finally:
+        model.generation_config = usual
+    assert said[0] == said[1]
 
 
 def test_groups_and_worst():
@@ -143,7 +187,7 @@ def test_bad_arguments(suite, changes, message):
 @pytest.mark.parametrize("marks", [[math.nan], [0.5], []])
 def test_bad_verdicts(suite, marks):
     with pytest.raises(DataError, match="verdicts|0 or 1"):
-        run(suite, lambda c, a: marks * len(c))
+        run(suite, lambda completions, **_: marks * len(completions))
 
 
 def test_missing_column(suite):

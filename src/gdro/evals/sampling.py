@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from transformers import GenerationConfig
 
 from gdro.core.errors import ConfigError, DataError
 from gdro.evals.evaluation import Evaluation
@@ -14,10 +15,15 @@ from gdro.evals.evaluation import Evaluation
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Verifier = Callable[[list[str], list[Any]], Sequence[Any]]
-"""`verifier(completions, answers)` -> a 0/1, bool or `Verdict` for each completion."""
+Verifier = Callable[..., Sequence[Any]]
+"""A reward function in TRL's signature -> a 0/1, bool or `Verdict` for each completion.
+
+Keyword arguments: `prompts`, `completions` (chats where the prompts are), `completion_ids`, and
+every other column of the prompts by its name.
+"""
 
 GROUPINGS = ("family", "level", "subject", "source")
+_GIVEN = ("prompt", "completion", "completion_ids")
 
 
 def evaluate(
@@ -46,7 +52,7 @@ def evaluate(
         model: A causal language model of transformers; its mode is restored afterwards.
         tokenizer: Its tokenizer.
         prompts: Rows of `prompt` (text, or chat messages) and `answer`; `id` if there is one.
-        verifier: Marks the completions' texts.
+        verifier: Marks the completions.
         k: Completions of each prompt.
         max_new_tokens: A completion is cut here.
         temperature: > 0.
@@ -83,27 +89,33 @@ def evaluate(
     # A chat template has written the special tokens already, plain text gets the tokenizer's.
     chat = not isinstance(prompts[0]["prompt"], str)
     ids = tokenizer(texts, add_special_tokens=not chat)["input_ids"]
-    answers = list(prompts["answer"])
+    cells = {name: list(prompts[name]) for name in columns if name not in _GIVEN}
+    asked = list(prompts["prompt"])
     # By length: a batch of one length needs no padding.
     rows = np.repeat(np.argsort([len(x) for x in ids], kind="stable"), k)
     correct_N, tokens_N, truncated_N = np.zeros((3, len(ids)), dtype=np.int64)
-    sampling: dict[str, Any] = {
-        "do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": top_k,
-        "max_new_tokens": max_new_tokens, "eos_token_id": _stops(model, tokenizer),
-        "pad_token_id": _pad(tokenizer), "use_cache": True,
-    }  # fmt: skip
-    with _undisturbed(model):
+    stops = _stops(model, tokenizer)
+    sampling = GenerationConfig(
+        do_sample=True, temperature=temperature, top_p=top_p, top_k=top_k,
+        max_new_tokens=max_new_tokens, eos_token_id=stops, pad_token_id=_pad(tokenizer),
+        use_cache=True,
+    )  # fmt: skip
+    with _undisturbed(model), _no_defaults(model):
         for number, first in enumerate(range(0, len(rows), batch_size)):
             batch = rows[first : first + batch_size]
             # Each batch has a seed of its own: a batch's samples depend on no other batch.
             torch.manual_seed(int(np.random.SeedSequence((seed, number)).generate_state(1)[0]))
             completions = _generate(model, [ids[i] for i in batch], sampling)
-            lengths, ended = _lengths(completions, sampling["eos_token_id"])
-            decoded = tokenizer.batch_decode(
-                [c[:n] for c, n in zip(completions.tolist(), lengths, strict=True)],
-                skip_special_tokens=True,
-            )
-            marks = _marks(verifier(decoded, [answers[i] for i in batch]), len(batch))
+            lengths, ended = _lengths(completions, stops)
+            tokens = [c[:n] for c, n in zip(completions.tolist(), lengths, strict=True)]
+            said: list[Any] = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+            if chat:
+                said = [[{"role": "assistant", "content": text}] for text in said]
+            verdicts = verifier(
+                prompts=[asked[i] for i in batch], completions=said, completion_ids=tokens,
+                **{name: [values[i] for i in batch] for name, values in cells.items()},
+            )  # fmt: skip
+            marks = _marks(verdicts, len(batch))
             np.add.at(correct_N, batch, marks)
             np.add.at(tokens_N, batch, lengths)
             np.add.at(truncated_N, batch, ~ended)
@@ -159,13 +171,28 @@ def _undisturbed(model: Any) -> Iterator[None]:
         model.train(training)
 
 
-def _generate(model: Any, ids: list[list[int]], sampling: dict[str, Any]) -> torch.Tensor:
+@contextmanager
+def _no_defaults(model: Any) -> Iterator[None]:
+    """Without the model's own generation config: `generate` takes from it what is not given.
+
+    A repetition penalty there would make another policy of the one that is trained.
+    """
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT's wrapper
+    given = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = given
+
+
+def _generate(model: Any, ids: list[list[int]], sampling: GenerationConfig) -> torch.Tensor:
     """Completion tokens (no prompt), padded on the right."""
     width = max(map(len, ids))
-    pad = sampling["pad_token_id"]
+    pad: Any = sampling.pad_token_id
     input_ids = torch.tensor([[pad] * (width - len(x)) + x for x in ids], device=model.device)
     mask = torch.tensor([[0] * (width - len(x)) + [1] * len(x) for x in ids], device=model.device)
-    out = model.generate(input_ids=input_ids, attention_mask=mask, **sampling)
+    out = model.generate(input_ids=input_ids, attention_mask=mask, generation_config=sampling)
     return out[:, width:].cpu()
 
 

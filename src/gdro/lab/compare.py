@@ -18,7 +18,7 @@ from gdro.core.errors import ConfigError, DataError
 from gdro.core.trace import read_trace
 from gdro.lab.folder import RunFolder, read_jsonl, write_json, write_text
 from gdro.lab.processes import Job, run_jobs
-from gdro.lab.recipe import resolve
+from gdro.lab.recipe import _Parser, resolve
 from gdro.lab.stats import paired_difference
 from gdro.lab.table import console_tables, markdown
 
@@ -36,7 +36,7 @@ class Study:
     Attributes:
         recipe: Name of the recipe.
         settings: Its flat settings.
-        flags: Flags for every run.
+        flags: Flags for every run; what the study sets wins over them.
         methods: Presets; the first is what the others are compared to.
         seeds: Training seeds of the tested runs.
         grid: Values to tune over, by setting; empty is no tuning.
@@ -75,6 +75,9 @@ class Study:
                 raise ConfigError(f"{flag}: a comparison sets it; use {OURS[name]}")
             if flag.startswith("--") and name in self.grid:
                 raise ConfigError(f"{flag}: is in the grid too")
+        for name in self.grid:
+            if name in OURS or name.startswith(("dataset_test_", "eval_")):
+                raise ConfigError(f"--grid {name}: a comparison judges all its runs alike")
 
     def points(self) -> list[Point]:
         """Every point of the grid; one empty point without a grid."""
@@ -127,17 +130,23 @@ class _Plan:
 
     def __init__(self, study: Study, console: Console) -> None:
         self.study, self.console = study, console
-        self.common = resolve(study.settings, study.flags, study.recipe)
+        # Read once, below what the study sets: no flag can point tuning at the tested prompts.
+        self.settings = study.settings | _Parser().flags(study.flags)
+        self.common = resolve(self.settings, name=study.recipe)
         self.k = self.common.run.eval_k
         split = self.common.run.dataset_test_split
-        if study.grid and (study.grid_dataset, study.grid_split) == (None, split):
-            raise ConfigError(f"--grid-split must differ from the tested split, got {split}")
+        tested = self.common.run.dataset_test_name or self.common.run.dataset_name
+        tuned = study.grid_dataset or tested
+        if study.grid and _same_prompts((tuned, study.grid_split), (tested, split)):
+            raise ConfigError(
+                "tuning would look at the tested prompts: give --grid-dataset / --grid-split"
+            )
         self.base_file = (study.out / "base" / f"{split}.json").absolute()
 
     def _job(self, name: str, values: Point) -> Job:
-        settings = self.study.settings | values
+        settings = self.settings | values
         settings["output_dir"] = str(self.study.out.absolute() / name)
-        return Job(name=name, settings=settings, flags=self.study.flags)
+        return Job(name=name, settings=settings)
 
     def tuning(self) -> dict[tuple[str, int, int], Job]:
         """By method, point of the grid and seed."""
@@ -150,7 +159,7 @@ class _Plan:
         return {
             (method, i, seed): self._job(
                 f"grid/{'-'.join([method, *_words(point), f'seed{seed}'])}",
-                split | point | {"gdro_preset": method, "seed": seed},
+                point | split | {"gdro_preset": method, "seed": seed},
             )
             for method in study.methods
             for i, point in enumerate(points)
@@ -175,7 +184,9 @@ class _Plan:
         A mistake in the third method must not show after an hour.
         """
         for job in jobs:
-            recipe = resolve(job.settings, job.flags, self.study.recipe)
+            recipe = resolve(job.settings, name=self.study.recipe)
+            if not recipe.run.eval_after:
+                raise ConfigError("a comparison needs eval_after")
             if job.folder.finished:
                 job.folder.check_same(recipe.settings)
 
@@ -211,6 +222,14 @@ class _Plan:
         return evaluate_base(self.common, self.base_file, self.console).summary()
 
 
+def _same_prompts(one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Whether two data sets and splits are the same prompts; a file has no splits."""
+    files = [Path(name).expanduser() for name, _ in (one, other)]
+    if all(file.is_file() for file in files):
+        return files[0].samefile(files[1])
+    return one == other
+
+
 def _words(point: Point) -> list[str]:
     return [f"{name}={value}" for name, value in point.items()]
 
@@ -220,11 +239,12 @@ def _metrics(k: int) -> tuple[str, str]:
 
 
 def _last(folder: RunFolder) -> dict[str, Any]:
-    """The last evaluation of a run."""
-    lines = read_jsonl(folder.evals)
-    if not lines:
-        raise DataError(f"{folder.evals}: holds no evaluation")
-    return max(lines, key=lambda line: line["step"])
+    """The evaluation of a run's last step."""
+    step = folder.about.get("steps")
+    for line in read_jsonl(folder.evals):
+        if line["step"] == step:
+            return line
+    raise DataError(f"{folder.evals}: holds no evaluation of the last step, {step}")
 
 
 def _results(

@@ -1,7 +1,8 @@
 """The evaluations of a run: which step, which split, and what of them is kept."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,14 @@ from transformers import TrainerCallback
 from gdro.core.errors import DataError, UnsupportedError
 from gdro.evals import Evaluation, evaluate
 from gdro.lab.folder import RunFolder, append_jsonl, read_jsonl, write_json
-from gdro.lab.inputs import init_kwargs, load_data, marker_of, model_path, reward_function
+from gdro.lab.inputs import (
+    ARITHMETIC,
+    init_kwargs,
+    load_data,
+    marker_of,
+    model_path,
+    reward_function,
+)
 from gdro.lab.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -48,9 +56,9 @@ class Evaluator(TrainerCallback):
         path = self._path(0)
         source = path if path.exists() else Path(given) if given else None
         if source is not None:
-            self._base = _read(self._recipe, source, len(self._prompts))
+            self._base = _read(self._recipe, source, self._prompts)
         # The model of a resumed run is still the base here: its checkpoint is loaded by train().
-        found = self._base or self._sample()
+        found = self._base or _named(self._recipe, self._sample())
         self._base = found
         if not path.exists() or not self._recorded(0):
             self._record(0, found, {"rollouts": 0, "tokens": 0})
@@ -103,13 +111,14 @@ def evaluate_base(recipe: Recipe, path: Path, console: Console) -> Evaluation:
 
     prompts = load_data(recipe)["test"]
     if path.exists():
-        return _read(recipe, path, len(prompts))
+        return _read(recipe, path, prompts)
     rewards = {name: reward_function(name) for name in recipe.run.reward_funcs}
     source = model_path(recipe.model.model_name_or_path)
     model = AutoModelForCausalLM.from_pretrained(source, **init_kwargs(recipe))
     model.to(recipe.training.device)
     tokenizer = AutoTokenizer.from_pretrained(source)
-    found = _sample(recipe, model, tokenizer, prompts, marker_of(recipe, rewards), console)
+    marker = marker_of(recipe, rewards)
+    found = _named(recipe, _sample(recipe, model, tokenizer, prompts, marker, console))
     write_json(path, found.to_dict())
     k = found.k
     console.print(f"base: mean@{k} {found.mean:.3f}  pass@{k} {found.passed:.3f}")
@@ -124,15 +133,12 @@ def _sample(
     reward: Callable[..., Any],
     console: Console,
 ) -> Evaluation:
-    def verify(completions: list[str], answers: list[Any]) -> Sequence[Any]:
-        return reward(prompts=[""] * len(completions), completions=completions, answer=answers)
-
     with console.status("evaluating"):
         return evaluate(
             model,
             tokenizer,
             prompts,
-            verify,
+            reward,
             k=recipe.run.eval_k,
             batch_size=recipe.run.eval_batch,
             chat_template_kwargs=recipe.training.chat_template_kwargs,
@@ -151,15 +157,41 @@ def _sampling(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _read(recipe: Recipe, path: Path, prompts: int) -> Evaluation:
+def _named(recipe: Recipe, found: Evaluation) -> Evaluation:
+    """Adds of what it is: the recipe's base model, data set and split."""
+    return replace(found, settings=found.settings | _sources(recipe))
+
+
+def _sources(recipe: Recipe) -> dict[str, Any]:
+    run = recipe.run
+    return {
+        "model": _absolute(recipe.model.model_name_or_path),
+        "revision": recipe.model.model_revision,
+        "dataset": _absolute(run.dataset_test_name or run.dataset_name),
+        "split": run.dataset_test_split,
+        "prompt_template": run.prompt_template,
+    }
+
+
+def _absolute(name: str) -> str:
+    """A file or folder by its whole path, another name as it is."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if name != ARITHMETIC and path.exists() else name
+
+
+def _read(recipe: Recipe, path: Path, prompts: "Dataset") -> Evaluation:
     """An evaluation made earlier, if it is the one that the recipe asks for."""
     try:
         found = Evaluation.from_dict(json.loads(path.read_text()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not an evaluation ({error})") from None
-    expected = _sampling(recipe) | {"k": recipe.run.eval_k, "prompts": prompts}
+    expected = _sampling(recipe) | _sources(recipe)
+    expected |= {"k": recipe.run.eval_k, "prompts": len(prompts)}
     stored = found.settings | {"k": found.k, "prompts": len(found.id_N)}
     for key, value in expected.items():
         if stored.get(key) != value:
             raise DataError(f"{path} has {key} = {stored.get(key)}, the recipe {value}")
+    ids = list(prompts["id"]) if "id" in prompts.column_names else list(range(len(prompts)))
+    if list(found.id_N) != ids:
+        raise DataError(f"{path} is of other prompts than the recipe's")
     return found

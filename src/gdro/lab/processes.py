@@ -1,5 +1,6 @@
 """Runs as processes of their own, a few at a time, each with its threads pinned."""
 
+import json
 import os
 import subprocess
 import sys
@@ -31,12 +32,10 @@ class Job:
     Attributes:
         name: What it is called on the screen.
         settings: Its flat settings, `output_dir` among them.
-        flags: Flags, which win over the settings.
     """
 
     name: str
     settings: dict[str, Any]
-    flags: tuple[str, ...] = ()
 
     @property
     def folder(self) -> RunFolder:
@@ -93,7 +92,7 @@ def _start(job: Job, task: Any, threads: int) -> _Process:
     recipe = folder.parent / f"{folder.name}.yaml"
     write_text(recipe, yaml.safe_dump(job.settings, sort_keys=False))
     log = folder.parent / f"{folder.name}.log"
-    command = [sys.executable, "-m", "gdro.cli", "train", str(recipe), *job.flags]
+    command = [sys.executable, "-m", "gdro.cli", "train", str(recipe)]
     command += ["--resume", "--no-page"]
     pinned = dict.fromkeys(THREAD_VARIABLES, str(threads))
     with open(log, "ab") as file:
@@ -105,7 +104,9 @@ def _start(job: Job, task: Any, threads: int) -> _Process:
 
 
 def _steps_done(folder: RunFolder) -> int:
-    return folder.metrics.read_bytes().count(b"\n") if folder.metrics.exists() else 0
+    """The step of the last whole line; a line may stand for several steps."""
+    lines = folder.metrics.read_bytes().split(b"\n")[:-1] if folder.metrics.exists() else []
+    return json.loads(lines[-1])["step"] if lines else 0
 
 
 def _check(process: _Process) -> None:

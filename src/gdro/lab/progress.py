@@ -35,11 +35,12 @@ class ProgressLine(TrainerCallback):
             console=console,
         )
         self._task: Any = None
-        self._began, self._rollouts = 0.0, 0
+        self._began, self._rollouts, self._step = 0.0, 0, 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Starts the line."""
         self._began, self._rollouts = time.perf_counter(), self._trainer.spent["rollouts"]
+        self._step = state.global_step
         if self._console.is_terminal:
             self._task = self._bar.add_task("", total=state.max_steps, completed=state.global_step)
             self._bar.start()
@@ -56,8 +57,9 @@ class ProgressLine(TrainerCallback):
         done, total = state.global_step, state.max_steps
         if self._task is not None:
             self._bar.update(self._task, completed=done, description=self._text())
-        elif done * LINES // total > (done - 1) * LINES // total:
+        elif done * LINES // total > self._step * LINES // total:
             self._console.print(f"step {done}/{total} {self._text()}")
+        self._step = done
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Ends the line; it stays on the screen."""
