@@ -365,11 +365,9 @@ def test_surrogate_needs_losses():
 def test_support_and_lead_lag():
     assert adv.entropy(np.array([0.5, 0.5, 0.0])) == pytest.approx(np.log(2))
     assert adv.lead_lag(np.array([3, 1, 0]), np.array([1, 1, 2])) == pytest.approx(0.25 - 1.25)
-    metrics = scored([0.9, 0.2, np.nan]).metrics(np.array([10, 10, 20]))
-    assert metrics["gdro/support"] == pytest.approx(np.exp(metrics["gdro/entropy"]))
-    assert metrics["gdro/lead_lag"] < 0
-    assert "gdro/score/2" not in metrics
-    assert "gdro/lead_lag" not in scored([np.nan]).metrics(np.zeros(1))
+    share_B = np.array([0.25, 0.25, 0.5])
+    q_B = scored([0.9, 0.2, np.nan]).q_B(share_B)
+    assert adv.lead_lag(q_B, share_B) < 0, "the mixture leads to the hardest bin"
 
 
 def test_state_round_trip():

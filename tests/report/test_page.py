@@ -173,8 +173,10 @@ def test_a_run_that_has_only_begun_makes_a_page(tmp_path, run_folder):
             lines = (folder / "trace.jsonl").read_text().splitlines(keepends=True)
             (folder / "trace.jsonl").write_text(lines[0])
             (folder / "evals.jsonl").write_text("")
-        build_report([folder], folder / "page.html")
-    build_report([tmp_path / "run0", tmp_path / "run1"], tmp_path / "both.html")
+        page = build_report([folder], folder / "page.html")
+        assert ("Not shown, and why" in page.read_text()) == (steps == 0)
+    both = build_report([tmp_path / "run0", tmp_path / "run1"], tmp_path / "both.html")
+    assert "2 runs compared" in both.read_text()
 
 
 def test_static_groups_are_named_and_have_no_hard_third(run_folder):

@@ -152,20 +152,7 @@ class Adversary:
             return np.minimum(scale * ratio_B, config.cap)
         return capped_mean_one(ratio_B, share_B, config.cap)
 
-    # --- reporting and state ---
-
-    def metrics(self, share_B: FloatArray) -> dict[str, float]:
-        """Scores, entropy and effective support of q, and lead-lag (Eq. 32)."""
-        q_B = self.q_B(share_B)
-        metrics = {
-            "gdro/entropy": entropy(q_B),
-            "gdro/support": float(np.exp(entropy(q_B))),
-        }
-        if np.sum(share_B) > 0:
-            metrics["gdro/lead_lag"] = lead_lag(q_B, share_B)
-        for b in np.flatnonzero(~np.isnan(self.score_B)):
-            metrics[f"gdro/score/{b}"] = float(self.score_B[b])
-        return metrics
+    # --- state ---
 
     def state_dict(self) -> dict[str, Any]:
         """The scores."""

@@ -326,6 +326,23 @@ class ControllerConfig(_Checked):
             for f in dataclasses.fields(room.default):  # type: ignore[arg-type]
                 yield f"{room.name}.{f.name}", f, hints[f.name]
 
+    @property
+    def loss_needed_by(self) -> str:
+        """The setting that needs `loss_R` in every Outcome, or an empty string."""
+        if self.prompt.realisation != "none" and self.prompt.signal == "surrogate":
+            return "prompt.signal=surrogate"
+        if self.rollout.allocator == "exp3p" and self.rollout.utility == "surrogate":
+            return "rollout.utility=surrogate"
+        return "rollout.proxy=loss" if self.rollout.proxy == "loss" else ""
+
+    @property
+    def required(self) -> dict[str, str]:
+        """The optional arrays of an Outcome that must be there, and the setting that needs each."""
+        needed = {"loss_R": self.loss_needed_by}
+        if self.rollout.proxy == "score":
+            needed["score_R"] = "rollout.proxy=score"
+        return {name: setting for name, setting in needed.items() if setting}
+
     @classmethod
     def preset(cls, name: str) -> Self:
         """A named method: grpo, prompt, rollout, joint (the default), or paper (to the letter)."""

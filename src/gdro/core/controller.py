@@ -130,27 +130,6 @@ class Controller:
         """Whether `select` chooses the rows of a step."""
         return self.config.prompt.realisation == "sample"
 
-    @property
-    def required(self) -> dict[str, str]:
-        """The arrays of an Outcome that the configuration needs, and the field that needs each."""
-        needed = {}
-        if field := self.loss_needed_by(self.config):
-            needed["loss_R"] = field
-        if self.config.rollout.proxy == "score":
-            needed["score_R"] = "rollout.proxy=score"
-        return needed
-
-    @staticmethod
-    def loss_needed_by(config: ControllerConfig) -> str:
-        """The field of the configuration that needs `loss_R`, or an empty string."""
-        if config.prompt.realisation != "none" and config.prompt.signal == "surrogate":
-            return "prompt.signal=surrogate"
-        if config.rollout.allocator == "exp3p" and config.rollout.utility == "surrogate":
-            return "rollout.utility=surrogate"
-        if config.rollout.proxy == "loss":
-            return "rollout.proxy=loss"
-        return ""
-
     # -- decide ---------------------------------------------------------------------------------
 
     def select(self, num_prompts: int) -> IntArray:
@@ -265,7 +244,7 @@ class Controller:
                 `correct_R` other than 0 and 1, or lacks what the configuration needs.
         """
         # Everything is checked before anything is learnt: a mended call may follow an error.
-        rollouts = checked(plan, outcome, self.required)
+        rollouts = checked(plan, outcome, self.config.required)
         kept_R = self._first_outcomes(plan, rollouts.slot_R)
         slots, n_P, correct_P, loss_P, score_P, tokens = rollouts.by_slot(kept_R, len(plan.n_P))
         bin_P = plan.bin_P[slots]
@@ -338,11 +317,6 @@ class Controller:
         return kept_R
 
     # -- state ----------------------------------------------------------------------------------
-
-    @property
-    def steps_planned(self) -> int:
-        """Number of plans made; the index of the next."""
-        return self._step
 
     @property
     def steps_observed(self) -> int:

@@ -35,6 +35,7 @@ Further numeric keys may be added; a key that ends in `_B` holds a list with one
 import json
 import math
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,6 +198,15 @@ class TraceWriter:
             file.seek(-1, os.SEEK_END)
             if file.read() != b"\n":
                 self._file.write(b"\n")
+
+
+def keep_aside(path: Path) -> None:
+    """Renames an older run's trace, so that starting again loses nothing."""
+    number = 1
+    while (aside := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
+        number += 1
+    path.rename(aside)
+    warnings.warn(f"{path} is of an earlier run: it is kept as {aside.name}", stacklevel=2)
 
 
 def read_trace(path: str | Path) -> Trace:

@@ -9,7 +9,6 @@ from datasets import Dataset
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import get_callable_name
 
-from gdro.core.controller import Controller
 from gdro.core.errors import ConfigError, DataError, UnsupportedError
 from gdro.data.identity import identify
 from gdro.trainers.config import GDROConfig
@@ -50,10 +49,10 @@ def check_supported(args: Any, dataset: Any, kwargs: dict[str, Any]) -> None:
         if kwargs.get(name) is not None:
             raise UnsupportedError(f"{name} is not supported: it may assume groups of equal size")
     config = args.controller_config
-    if args.loss_type not in CLIPPED_LOSSES and Controller.loss_needed_by(config):
+    if args.loss_type not in CLIPPED_LOSSES and config.loss_needed_by:
         raise UnsupportedError(
             f"loss_type={args.loss_type} has no clipped surrogate, which "
-            f"{Controller.loss_needed_by(config)} needs; use one of {', '.join(CLIPPED_LOSSES)}"
+            f"{config.loss_needed_by} needs; use one of {', '.join(CLIPPED_LOSSES)}"
         )
 
 

@@ -22,7 +22,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from gdro.core.checkpoint import load, save
 from gdro.core.controller import Controller
 from gdro.core.errors import CheckpointError, DataError
-from gdro.core.trace import TraceWriter
+from gdro.core.trace import TraceWriter, keep_aside
 from gdro.core.types import Outcome, Plan
 from gdro.trainers.advantages import group_advantages
 from gdro.trainers.border import (
@@ -132,7 +132,7 @@ class GDROTrainer(GRPOTrainer):
         self._window_length = int(args.steps_per_generation or 0) * self.num_iterations
         if getattr(self, "vllm_generation", None) is not None:
             self._unstride_vllm()
-        if Controller.loss_needed_by(args.controller_config) == "prompt.signal=surrogate":
+        if args.controller_config.loss_needed_by == "prompt.signal=surrogate":
             warnings.warn(
                 "prompt.signal=surrogate: with group-normalised advantages the surrogate loss of a "
                 "group is zero on-policy (method D6); what the adversary sees is drift and KL",
@@ -350,7 +350,7 @@ class GDROTrainer(GRPOTrainer):
             path.parent.mkdir(parents=True, exist_ok=True)
             header = self.controller.header() | {"method": self.args.method}
             if path.exists() and not self._resumed:
-                _keep_aside(path)  # a new run in an old folder
+                keep_aside(path)  # a new run in an old folder
             self._trace = TraceWriter(path, header)
         return self._trace
 
@@ -407,12 +407,3 @@ class GDROTrainer(GRPOTrainer):
         super()._set_signature_columns_if_needed()
         if ROW not in self._signature_columns:
             self._signature_columns = [*self._signature_columns, ROW]
-
-
-def _keep_aside(path: Path) -> None:
-    """Renames an older run's trace, so that starting again loses nothing."""
-    number = 1
-    while (aside := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
-        number += 1
-    path.rename(aside)
-    warnings.warn(f"{path} is of an earlier run: it is kept as {aside.name}", stacklevel=2)
