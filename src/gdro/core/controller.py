@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 
 from gdro.core import checkpoint
-from gdro.core.adversary import Adversary, signal_P
 from gdro.core.aggregation import aggregation_weight_P, units_P
-from gdro.core.allocator import Batch, Feedback, make_allocator
+from gdro.core.allocate import Batch, Feedback, make_allocator
 from gdro.core.config import ControllerConfig
 from gdro.core.difficulty import Difficulty
 from gdro.core.errors import BudgetError, CheckpointError, ConfigError, DataError
 from gdro.core.outcome import checked
 from gdro.core.record import Record, make_record
-from gdro.core.selector import draw_by_bin
+from gdro.core.select.mixture import draw_by_bin
+from gdro.core.signal import signal_P
 from gdro.core.types import UNSEEN, FloatArray, IntArray, Outcome, Plan, PromptIds
 from gdro.core.variance import VarianceMonitor
+from gdro.core.weigh.adversary import Adversary
 
 _PLANS_REMEMBERED = 64
 """Plans whose outcome may still come: an outcome of an older one is refused."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gdro.core.adversary import entropy, lead_lag
+from gdro.core.theory import entropy, lead_lag
 from gdro.core.types import UNSEEN, FloatArray, IntArray
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gdro.core.allocator.base import Allocator, Batch
+from gdro.core.allocate.base import Allocator, Batch
 from gdro.core.budget import separable
 from gdro.core.config import RolloutConfig
 from gdro.core.types import FloatArray, IntArray

@@ -6,10 +6,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq, linprog, minimize
 
-from gdro.core import adversary as adv
-from gdro.core.adversary import Adversary
 from gdro.core.config import PromptConfig
 from gdro.core.errors import CheckpointError, DataError
+from gdro.core.signal import signal_P
+from gdro.core.theory import entropy, lead_lag, robust_value
+from gdro.core.weigh.adversary import Adversary
+from gdro.core.weigh.cap import capped_mean_one
+from gdro.core.weigh.chi_square import chi_square
+from gdro.core.weigh.cvar import cvar
+from gdro.core.weigh.entropic import entropic
 
 SHARE = np.array([0.7, 0.2, 0.1])
 SCORE = np.array([0.1, 0.5, 0.9])
@@ -65,7 +70,7 @@ cases = (
 @given(cases, st.floats(0.05, 1))
 def test_cvar_is_the_linear_programme(case, alpha):
     score, base = case
-    found = adv.cvar(score, base, alpha)
+    found = cvar(score, base, alpha)
     best = linprog(
         -score, A_eq=np.ones((1, len(score))), b_eq=[1], bounds=[(0, b / alpha) for b in base]
     )
@@ -79,7 +84,7 @@ def test_cvar_is_the_linear_programme(case, alpha):
 def test_chi_square_is_the_convex_programme(case, rho):
     score, base = case
     assume(np.ptp(score) > 0.01)
-    found = adv.chi_square(score, base, rho)
+    found = chi_square(score, base, rho)
     assert found.sum() == pytest.approx(1)
     assert np.all(found >= 0)
     assert np.sum((found - base) ** 2 / base) <= rho * (1 + 1e-9)
@@ -107,7 +112,7 @@ def test_chi_square_is_the_convex_programme(case, rho):
 @given(cases, st.floats(0.1, 10))
 def test_entropic_is_optimal_and_gives_the_robust_value(case, eta):
     score, base = case
-    found = adv.entropic(score, base, eta)
+    found = entropic(score, base, eta)
 
     def value(q):
         held = q > 0
@@ -118,9 +123,9 @@ def test_entropic_is_optimal_and_gives_the_robust_value(case, eta):
         assert value(found) >= value(other) - 1e-12
         assert value(found) >= value(0.99 * found + 0.01 * other) - 1e-12
     uniform = np.full(len(base), 1 / len(base))
-    q = adv.entropic(score, uniform, eta)
-    robust = adv.robust_value(score, eta)
-    assert q @ score + adv.entropy(q) / eta == pytest.approx(robust)  # Eq. 22
+    q = entropic(score, uniform, eta)
+    robust = robust_value(score, eta)
+    assert q @ score + entropy(q) / eta == pytest.approx(robust)  # Eq. 22
     assert score.max() - 1e-12 <= robust <= score.max() + np.log(len(base)) / eta + 1e-12  # 25
 
 
@@ -128,10 +133,10 @@ def test_robust_value_has_gradient_q():
     """Eq. 26, by finite differences."""
     loss, eta, h = np.array([0.3, -0.2, 0.9]), 2.0, 1e-6
     slope = [
-        (adv.robust_value(loss + h * e, eta) - adv.robust_value(loss - h * e, eta)) / (2 * h)
+        (robust_value(loss + h * e, eta) - robust_value(loss - h * e, eta)) / (2 * h)
         for e in np.eye(3)
     ]
-    assert slope == pytest.approx(adv.entropic(loss, np.full(3, 1 / 3), eta), abs=1e-8)
+    assert slope == pytest.approx(entropic(loss, np.full(3, 1 / 3), eta), abs=1e-8)
 
 
 @pytest.mark.parametrize("ambiguity", ["entropic", "cvar", "chi_square"])
@@ -194,7 +199,7 @@ def bisected(ratio, share, cap):
 def test_capped_weights_are_those_of_a_root_finder(case, cap):
     score, share = case
     ratio = np.exp(2 * score)
-    assert adv.capped_mean_one(ratio, share, cap) == pytest.approx(bisected(ratio, share, cap))
+    assert capped_mean_one(ratio, share, cap) == pytest.approx(bisected(ratio, share, cap))
 
 
 configurations = st.fixed_dictionaries(
@@ -316,7 +321,7 @@ def test_nan_at_large_scores():
 
 
 def test_where_the_worst_bins_are_too_few_for_the_cap_the_others_share_the_rest():
-    weight = adv.capped_mean_one(np.array([1.0, 0.0, 0.0]), np.array([0.1, 0.4, 0.5]), 4.0)
+    weight = capped_mean_one(np.array([1.0, 0.0, 0.0]), np.array([0.1, 0.4, 0.5]), 4.0)
     assert weight == pytest.approx([4.0, 0.6 / 0.9, 0.6 / 0.9])
 
 
@@ -334,13 +339,13 @@ def test_signals_are_unbiased_in_n():
             "loss_P": None,
             "pass_at_k_P": np.full(200_000, 0.9),
         }
-        assert adv.signal_P("error", **arguments).mean() == pytest.approx(0.7, abs=0.003)
-        assert adv.signal_P("learnability", **arguments).mean() == pytest.approx(0.21, abs=0.003)
-        assert adv.signal_P("failure", **arguments) == pytest.approx(0.1)
+        assert signal_P("error", **arguments).mean() == pytest.approx(0.7, abs=0.003)
+        assert signal_P("learnability", **arguments).mean() == pytest.approx(0.21, abs=0.003)
+        assert signal_P("failure", **arguments) == pytest.approx(0.1)
 
 
 def test_learnability_of_one_rollout_is_unknown_and_ignored():
-    loss = adv.signal_P(
+    loss = signal_P(
         "learnability",
         n_P=np.array([1, 4]),
         correct_P=np.array([1, 2]),
@@ -356,18 +361,18 @@ def test_learnability_of_one_rollout_is_unknown_and_ignored():
 def test_surrogate_needs_losses():
     arguments = {"n_P": np.ones(2), "correct_P": np.ones(2), "pass_at_k_P": np.ones(2)}
     loss = np.array([0.1, -0.2])
-    assert np.array_equal(adv.signal_P("surrogate", loss_P=loss, **arguments), loss)
+    assert np.array_equal(signal_P("surrogate", loss_P=loss, **arguments), loss)
     for missing in (None, np.array([0.1, np.nan])):
         with pytest.raises(DataError, match="loss_R"):
-            adv.signal_P("surrogate", loss_P=missing, **arguments)
+            signal_P("surrogate", loss_P=missing, **arguments)
 
 
 def test_support_and_lead_lag():
-    assert adv.entropy(np.array([0.5, 0.5, 0.0])) == pytest.approx(np.log(2))
-    assert adv.lead_lag(np.array([3, 1, 0]), np.array([1, 1, 2])) == pytest.approx(0.25 - 1.25)
+    assert entropy(np.array([0.5, 0.5, 0.0])) == pytest.approx(np.log(2))
+    assert lead_lag(np.array([3, 1, 0]), np.array([1, 1, 2])) == pytest.approx(0.25 - 1.25)
     share_B = np.array([0.25, 0.25, 0.5])
     q_B = scored([0.9, 0.2, np.nan]).q_B(share_B)
-    assert adv.lead_lag(q_B, share_B) < 0, "the mixture leads to the hardest bin"
+    assert lead_lag(q_B, share_B) < 0, "the mixture leads to the hardest bin"
 
 
 def test_state_round_trip():

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gdro.core.allocator.base import Allocator, Batch, Feedback
-from gdro.core.allocator.price import AdditivePrice, LogPrice, Price
+from gdro.core.allocate.base import Allocator, Batch, Feedback
+from gdro.core.allocate.price import AdditivePrice, LogPrice, Price
 from gdro.core.budget import best_totals, check_feasible, draw_totals, separable
 from gdro.core.config import RolloutConfig
 from gdro.core.errors import DataError

@@ -1,12 +1,12 @@
 """How many rollouts each prompt of a step gets (paper 3.3; method D11-D16): one method a file."""
 
-from gdro.core.allocator.base import Allocator, Batch, Feedback
-from gdro.core.allocator.exp3p import Exp3P
-from gdro.core.allocator.hard_first import HardFirst
-from gdro.core.allocator.neyman import Neyman, price_form
-from gdro.core.allocator.price import AdditivePrice, LogPrice
-from gdro.core.allocator.signal import Signal, signal_marginals
-from gdro.core.allocator.uniform import Uniform
+from gdro.core.allocate.base import Allocator, Batch, Feedback
+from gdro.core.allocate.exp3p import Exp3P
+from gdro.core.allocate.hard_first import HardFirst
+from gdro.core.allocate.neyman import Neyman, price_form
+from gdro.core.allocate.price import AdditivePrice, LogPrice
+from gdro.core.allocate.signal import Signal, signal_marginals
+from gdro.core.allocate.uniform import Uniform
 from gdro.core.config import RolloutConfig
 
 __all__ = [

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import betaln
 
-from gdro.core.allocator import (
+from gdro.core.allocate import (
     AdditivePrice,
     Batch,
     Exp3P,
