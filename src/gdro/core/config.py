@@ -5,146 +5,73 @@ and on the command line are the same (`rollout.n_min`, `--gdro_rollout_n_min`).
 """
 
 import dataclasses
-import math
-import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+from gdro.core import registry
 from gdro.core.errors import ConfigError
-
-
-def _field(
-    default: Any,
-    help: str,
-    *,
-    ge: float | None = None,
-    gt: float | None = None,
-    le: float | None = None,
-    lt: float | None = None,
-) -> Any:
-    bounds = {
-        name: b for name, b in (("ge", ge), ("gt", gt), ("le", le), ("lt", lt)) if b is not None
-    }
-    return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds})
-
-
-_BOUNDS = {
-    "ge": (">=", lambda v, b: v >= b), "gt": (">", lambda v, b: v > b),
-    "le": ("<=", lambda v, b: v <= b), "lt": ("<", lambda v, b: v < b),
-}  # fmt: skip
-
-
-class _Checked:
-    """A frozen dataclass whose fields are checked by type, choice and bound."""
-
-    _room = ""
-
-    def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
-        for f in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = _check_type(f"{self._room}{f.name}", getattr(self, f.name), hints[f.name])
-            object.__setattr__(self, f.name, value)
-            values = value if isinstance(value, tuple) else () if value is None else (value,)
-            for kind, bound in f.metadata.get("bounds", {}).items():
-                sign, holds = _BOUNDS[kind]
-                for v in values:
-                    if not holds(v, bound):
-                        raise ConfigError(f"{self._room}{f.name} must be {sign} {bound}, got {v}")
-
-
-def _check_type(path: str, value: Any, hint: Any) -> Any:
-    """Returns `value` as `hint`; an int is taken where a float is meant, nothing else changes."""
-    origin = typing.get_origin(hint)
-    if origin in (types.UnionType, typing.Union):
-        arms = typing.get_args(hint)
-        if value is None and type(None) in arms:
-            return None
-        rest = [a for a in arms if a is not type(None)]
-        assert len(rest) == 1, f"{path}: only T | None is supported"
-        return _check_type(path, value, rest[0])
-    if origin is Literal:
-        choices = typing.get_args(hint)
-        if value not in choices:
-            raise ConfigError(
-                f"{path} must be one of {', '.join(map(str, choices))}, got {value!r}"
-            )
-        return value
-    if origin is tuple:
-        if isinstance(value, str) or not hasattr(value, "__iter__"):
-            raise ConfigError(f"{path} must be a list of numbers, got {value!r}")
-        return tuple(_check_type(path, v, typing.get_args(hint)[0]) for v in value)
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, hint):  # type: ignore[arg-type]
-            raise ConfigError(f"{path} must be a {hint.__name__}, got {type(value).__name__}")  # type: ignore[union-attr]
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise ConfigError(f"{path} must be of type {hint.__name__}, got {value!r}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{path} must be finite, got {value}")
-    return value
+from gdro.core.fields import Checked, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class DifficultyConfig(_Checked):
+class DifficultyConfig(Checked):
     """The online difficulty classifier (paper 3.1, Eq. 10-11; method D1-D5, D17)."""
 
     _room = "difficulty."
 
-    source: str = _field(
+    source: str = setting(
         "online",
         "online (bins by the estimate of pass@k), column:<name> (static "
         "groups: family, level, subject), or random (a placebo of static bins)",
     )
-    k: int = _field(8, "k of pass@k", ge=1, le=1024)
-    bins: int = _field(10, "number of bins; equal widths unless edges are given", ge=2, le=1000)
-    edges: tuple[float, ...] | None = _field(
+    k: int = setting(8, "k of pass@k", ge=1, le=1024)
+    bins: int = setting(10, "number of bins; equal widths unless edges are given", ge=2, le=1000)
+    edges: tuple[float, ...] | None = setting(
         None, "inner edges of the bins, ascending; their number + 1 must equal bins", gt=0, lt=1
     )
-    delta: float = _field(
+    delta: float = setting(
         0.03, "hysteresis: margin by which a boundary must be crossed", ge=0, lt=0.5
     )
-    memory: Literal["discounted", "window", "all"] = _field(
+    memory: Literal["discounted", "window", "all"] = setting(
         "discounted",
         "what is remembered of a prompt: counts discounted per visit, the last "
         "visits, or all visits",
     )
-    half_life: float = _field(3.0, "visits after which a discounted count has halved", gt=0)
-    window: int = _field(100, "visits kept by the window memory (H of the paper)", ge=1, le=10_000)
-    estimator: Literal["posterior", "any"] = _field(
+    half_life: float = setting(3.0, "visits after which a discounted count has halved", gt=0)
+    window: int = setting(100, "visits kept by the window memory (H of the paper)", ge=1, le=10_000)
+    estimator: Literal["posterior", "any"] = setting(
         "posterior", "posterior mean of pass@k from counts, or the paper's any-correct flag"
     )
-    binning: Literal["estimate", "interval"] = _field(
+    binning: Literal["estimate", "interval"] = setting(
         "estimate",
         "a prompt moves when its estimate crosses by delta, or when its credible "
         "interval leaves the bin",
     )
-    credibility: float = _field(
+    credibility: float = setting(
         0.5, "mass of the credible interval of binning=interval", gt=0, lt=1
     )
-    prior: Literal["fit", "fixed"] = _field(
+    prior: Literal["fit", "fixed"] = setting(
         "fit",
         "Beta prior of a success rate: fitted to the population (empirical Bayes), or "
         "prior_a and prior_b",
     )
-    prior_a: float = _field(
+    prior_a: float = setting(
         1.0, "prior pseudo-count of successes (the start of a fitted prior)", gt=0
     )
-    prior_b: float = _field(
+    prior_b: float = setting(
         1.0, "prior pseudo-count of failures (the start of a fitted prior)", gt=0
     )
-    prior_column: str | None = _field(
+    prior_column: str | None = setting(
         None, "column with a pass rate in [0, 1] known beforehand: unseen prompts start from it"
     )
-    level_column: str | None = _field(
+    level_column: str | None = setting(
         None,
         "column of levels (or subjects, sources): the prior of a prompt is fitted to its level, "
         "and an unseen prompt starts from it",
     )
-    prior_strength: float = _field(
+    prior_strength: float = setting(
         4.0, "pseudo-rollouts that a rate of prior_column counts for", gt=0
     )
 
@@ -187,83 +114,135 @@ class DifficultyConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptConfig(_Checked):
-    """Prompt-GDRO: bins to weights (paper 3.2, Eq. 12-16; method D6-D10)."""
+class SelectConfig(Checked):
+    """Which prompts enter a step (the port *select*)."""
+
+    _room = "select."
+
+    policy: str = setting(
+        "uniform",
+        "how the prompts of a step are chosen; sample comes with prompt.realisation=sample, and "
+        "dapo generates in rounds, which is not compute-neutral",
+        choices=registry.SELECT,
+    )
+    max_rounds: int = setting(
+        5, "dapo: rounds of generation of a step, the first included", ge=2, le=100
+    )
+    target: float = setting(0.5, "mopps, adarft: success rate that is aimed at", gt=0, lt=1)
+    candidates: float = setting(8.0, "mopps: prompts drawn for each one that is chosen", ge=1)
+    greso_target: float = setting(
+        0.25, "greso: share of groups without a gradient that is put up with", gt=0, lt=1
+    )
+    greso_explore: float = setting(
+        0.5, "greso: probability at first to visit a prompt that gave no gradient", gt=0, le=1
+    )
+    greso_step: float = setting(
+        0.01, "greso: by how much that probability moves in a step", gt=0, lt=1
+    )
+    sec_rate: float = setting(0.5, "sec: rate of the running advantage of a class", gt=0, le=1)
+    sec_temperature: float = setting(0.4, "sec: temperature of the draw of classes", gt=0)
+    adarft_step: float = setting(0.5, "adarft: largest step of the target difficulty", gt=0, le=1)
+    adarft_gain: float = setting(
+        2.0, "adarft: sensitivity of the target difficulty to the reward", gt=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptConfig(Checked):
+    """Prompts to weights (the port *weigh*): Prompt-GDRO (paper 3.2, Eq. 12-16; method D6-D10)."""
 
     _room = "prompt."
 
-    realisation: Literal["omega", "mass", "sample", "none"] = _field(
-        "omega",
-        "how q is realised: a weight per prompt (paper), a weight q/share, by drawing "
-        "prompts, or not at all (plain GRPO)",
+    weigh: str = setting(
+        "gdro",
+        "what weighs the prompts: none (plain GRPO), Prompt-GDRO, each prompt's own failure rate, "
+        "or the gradient of pass@k",
+        choices=registry.WEIGH,
     )
-    signal: Literal["error", "surrogate", "failure", "learnability"] = _field(
+    realisation: Literal["omega", "mass", "sample"] = setting(
+        "omega",
+        "gdro: how q is realised: a weight per prompt (paper), a weight q/share, or by drawing "
+        "prompts",
+    )
+    signal: Literal["error", "surrogate", "failure", "learnability"] = setting(
         "error",
         "loss of a prompt that the adversary sees: 1 - mean correct, the paper's surrogate, "
         "1 - pass@k, or p(1 - p)",
     )
-    ambiguity: Literal["entropic", "cvar", "chi_square"] = _field(
+    ambiguity: Literal["entropic", "cvar", "chi_square"] = setting(
         "entropic", "set of mixtures that the adversary plays in (paper: entropic)"
     )
-    eta: float = _field(2.0, "rate of the exponential weights (Eq. 14)", ge=0, le=1000)
-    alpha: float = _field(0.3, "cvar: mass of the worst bins", gt=0, le=1)
-    rho: float = _field(1.0, "chi_square: radius", ge=0)
-    base: Literal["uniform", "share"] = _field(
+    k: int = setting(8, "pass_at_k: k of pass@k", ge=1, le=1024)
+    eta: float = setting(
+        2.0, "gdro, per_prompt: rate of the exponential weights (Eq. 14)", ge=0, le=1000
+    )
+    alpha: float = setting(0.3, "cvar: mass of the worst bins", gt=0, le=1)
+    rho: float = setting(1.0, "chi_square: radius", ge=0)
+    base: Literal["uniform", "share"] = setting(
         "uniform", "base measure of the ambiguity set: uniform over bins, or the bins' shares"
     )
-    beta: float = _field(0.12, "rate of the moving average of the bins' loss (Eq. 12)", gt=0, le=1)
-    gamma: float = _field(0.01, "uniform exploration in q (Eq. 15)", ge=0, le=1)
-    clip: float = _field(10.0, "C: scores are clipped to [-C, C] (Eq. 14)", gt=0)
-    cap: float = _field(15.0, "largest weight of a prompt (Eq. 16)", ge=1)
-    normalize: Literal["mean", "none"] = _field(
+    beta: float = setting(0.12, "rate of the moving average of the bins' loss (Eq. 12)", gt=0, le=1)
+    gamma: float = setting(0.01, "uniform exploration in q (Eq. 15)", ge=0, le=1)
+    clip: float = setting(10.0, "C: scores are clipped to [-C, C] (Eq. 14)", gt=0)
+    cap: float = setting(15.0, "largest weight of a prompt (Eq. 16)", ge=1)
+    normalize: Literal["mean", "none"] = setting(
         "mean", "weights have mean 1 over the batch after the cap, or are as printed in Eq. 16"
     )
-    share_normalize: bool = _field(
+    share_normalize: bool = setting(
         False, "divide a bin's loss by its share of the batch (released code)"
     )
-    max_gap: float = _field(
+    max_gap: float = setting(
         10.0, "sample: a prompt that was not drawn for this many epochs is drawn next", gt=1
     )
-    max_repeat: float = _field(
+    max_repeat: float = setting(
         4.0, "sample: a prompt is drawn at most this many times as often as the average one", ge=1
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class RolloutConfig(_Checked):
+class RolloutConfig(Checked):
     """Rollout-GDRO: prompts to rollouts (paper 3.3, Eq. 17-21, 28-31; method D11-D16, D18)."""
 
     _room = "rollout."
 
-    allocator: Literal["uniform", "hard_first", "neyman", "signal", "exp3p"] = _field(
-        "hard_first", "how rollouts are divided among the prompts of a step"
+    allocator: str = setting(
+        "hard_first",
+        "how rollouts are divided among the prompts of a step; reinforce_ada generates in rounds, "
+        "which is not compute-neutral",
+        choices=registry.ALLOCATE,
     )
-    n_min: int = _field(2, "fewest rollouts of a prompt; a group of one has no advantage", ge=2)
-    n_max: int = _field(12, "most rollouts of a prompt", ge=2, le=4096)
-    power: float = _field(2.0, "hard_first: n proportional to (1 - p)^power", ge=0, le=16)
-    aggregation: Literal["rollout", "prompt", "neutral"] = _field(
+    n_min: int = setting(2, "fewest rollouts of a prompt; a group of one has no advantage", ge=2)
+    n_max: int = setting(12, "most rollouts of a prompt", ge=2, le=4096)
+    power: float = setting(2.0, "hard_first: n proportional to (1 - p)^power", ge=0, le=16)
+    aggregation: Literal["rollout", "prompt", "neutral"] = setting(
         "rollout",
         "what counts alike in the loss: each rollout (or token), each prompt, or each "
         "prompt with the effect of n on the expected gradient removed",
     )
-    proxy: Literal["reward", "loss", "score"] = _field(
+    proxy: Literal["reward", "loss", "score"] = setting(
         "reward", "variance estimate that neyman and the monitor use"
     )
-    proxy_beta: float = _field(0.12, "rate of the running variance by bin", gt=0, le=1)
-    utility: Literal["surrogate", "variance", "signal"] = _field(
+    proxy_beta: float = setting(0.12, "rate of the running variance by bin", gt=0, le=1)
+    utility: Literal["surrogate", "variance", "signal"] = setting(
         "signal", "exp3p: utility of an arm"
     )
-    choice: Literal["argmax", "sample"] = _field(
+    choice: Literal["argmax", "sample"] = setting(
         "sample", "exp3p: the most probable allocation that meets the budget, or a draw from them"
     )
-    bandit_eta: float = _field(
+    bandit_eta: float = setting(
         0.65, "exp3p: rate of the exponential weights over arms", ge=0, le=1000
     )
-    bandit_beta: float = _field(
+    bandit_beta: float = setting(
         0.12, "exp3p: rate of the running mean utility of an arm", gt=0, le=1
     )
-    bandit_gamma: float = _field(0.01, "exp3p: uniform exploration over arms", ge=0, le=1)
-    price_alpha: float = _field(0.05, "rate of the shadow price (Eq. 21)", gt=0, le=10)
+    bandit_gamma: float = setting(0.01, "exp3p: uniform exploration over arms", ge=0, le=1)
+    price_alpha: float = setting(0.05, "rate of the shadow price (Eq. 21)", gt=0, le=10)
+    rounds: int = setting(
+        4, "reinforce_ada: rounds of generation of a step, the first included", ge=2, le=100
+    )
+    exit: Literal["balanced", "positive"] = setting(
+        "balanced", "reinforce_ada: what a prompt must have to leave, half of each or one right"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -279,12 +258,38 @@ class RolloutConfig(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ControllerConfig(_Checked):
+class OutcomeConfig(Checked):
+    """What is taken of outcomes that come late."""
+
+    _room = "outcome."
+
+    max_staleness: int = setting(
+        64, "plans after which an outcome is too old: it is refused", ge=1, le=1_000_000
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControllerConfig(Checked):
     """Everything the controller decides by. The default is the documented starting point."""
 
-    difficulty: DifficultyConfig = _field(DifficultyConfig(), "online difficulty classifier")
-    prompt: PromptConfig = _field(PromptConfig(), "Prompt-GDRO")
-    rollout: RolloutConfig = _field(RolloutConfig(), "Rollout-GDRO")
+    difficulty: DifficultyConfig = setting(DifficultyConfig(), "online difficulty classifier")
+    select: SelectConfig = setting(SelectConfig(), "which prompts enter a step")
+    prompt: PromptConfig = setting(PromptConfig(), "Prompt-GDRO and other weights")
+    rollout: RolloutConfig = setting(RolloutConfig(), "Rollout-GDRO")
+    outcome: OutcomeConfig = setting(OutcomeConfig(), "what is taken of late outcomes")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        samples = self.prompt.weigh == "gdro" and self.prompt.realisation == "sample"
+        policy = self.select.policy
+        if samples and policy == "uniform":
+            select = dataclasses.replace(self.select, policy="sample")
+            object.__setattr__(self, "select", select)
+        elif samples != (policy == "sample"):
+            raise ConfigError(
+                "select.policy must be sample with prompt.realisation=sample (and prompt.weigh="
+                f"gdro), and only there, got {policy}"
+            )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -329,7 +334,7 @@ class ControllerConfig(_Checked):
     @property
     def loss_needed_by(self) -> str:
         """The setting that needs `loss_R` in every Outcome, or an empty string."""
-        if self.prompt.realisation != "none" and self.prompt.signal == "surrogate":
+        if self.prompt.weigh == "gdro" and self.prompt.signal == "surrogate":
             return "prompt.signal=surrogate"
         if self.rollout.allocator == "exp3p" and self.rollout.utility == "surrogate":
             return "rollout.utility=surrogate"
@@ -353,9 +358,9 @@ class ControllerConfig(_Checked):
 
 _PAPER_DIFFICULTY = {"memory": "window", "window": 100, "estimator": "any"}
 PRESETS: dict[str, dict[str, Any]] = {
-    "grpo": {"prompt.realisation": "none", "rollout.allocator": "uniform"},
+    "grpo": {"prompt.weigh": "none", "rollout.allocator": "uniform"},
     "prompt": {"rollout.allocator": "uniform"},
-    "rollout": {"prompt.realisation": "none"},
+    "rollout": {"prompt.weigh": "none"},
     "joint": {},
     "paper": {
         "difficulty": _PAPER_DIFFICULTY,

@@ -1,32 +1,41 @@
-"""The controller: plan, observe, state. It knows nothing of the engine."""
+"""The controller: select, plan, observe, state. It knows nothing of the engine."""
 
-import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from gdro.core import checkpoint
-from gdro.core.aggregation import aggregation_weight_P, units_P
-from gdro.core.allocate import Batch, Feedback, make_allocator
+from gdro.core import checkpoint, rounds
+from gdro.core.aggregation import units_P
 from gdro.core.config import ControllerConfig
 from gdro.core.difficulty import Difficulty
 from gdro.core.errors import BudgetError, CheckpointError, ConfigError, DataError
+from gdro.core.ledger import Ledger
+from gdro.core.method import Method
 from gdro.core.outcome import checked
+from gdro.core.pending import Pending
+from gdro.core.policy import Feedback
 from gdro.core.record import Record, make_record
-from gdro.core.select.mixture import draw_by_bin
+from gdro.core.select.pool import Pool
 from gdro.core.signal import signal_P
-from gdro.core.types import UNSEEN, FloatArray, IntArray, Outcome, Plan, PromptIds
-from gdro.core.variance import VarianceMonitor
-from gdro.core.weigh.adversary import Adversary
+from gdro.core.types import UNSEEN, IntArray, Outcome, Plan, PromptIds
 
-_PLANS_REMEMBERED = 64
-"""Plans whose outcome may still come: an outcome of an older one is refused."""
+_NO_ROWS: IntArray = np.zeros(0, np.int64)
 
 
 class Controller:
-    """Composes the difficulty classifier, Prompt-GDRO and Rollout-GDRO.
+    """Composes the difficulty classifier, the three ports and the variance monitor.
+
+    A step is `select` (where the method chooses prompts), `plan`, generation by an engine, and
+    `observe`. Methods that generate in rounds (`rounds` > 1) put `refill` and `settle` in between:
+
+        plan = controller.plan(ids)
+        outcome = generate(plan)
+        while (more := controller.refill(plan, outcome)) is not None:
+            outcome, plan = generate_what_is_missing(more, outcome), more
+        train_on(controller.settle(plan, outcome))
+        controller.observe(plan, outcome)
 
     Args:
         config: The method; None takes the documented default (both adversaries).
@@ -34,8 +43,12 @@ class Controller:
         seed: Of the one generator that breaks ties and draws.
         std_scaled: Whether the engine divides advantages by the std of their group (D16, D18).
 
+    Attributes:
+        ledger: What the outcomes so far have spent.
+
     Raises:
-        ConfigError: if `n_mean` is not within `rollout.n_min .. rollout.n_max`.
+        ConfigError: if `n_mean` is not within `rollout.n_min .. rollout.n_max`, or a method that
+            generates in rounds is combined with another, or needs what such a step does not give.
 
     Example:
         >>> controller = Controller(n_mean=4, seed=0)
@@ -66,21 +79,17 @@ class Controller:
         self._rng = np.random.default_rng(seed)
         self._step = 0
         self._observed = 0
-        self._open: dict[int, np.ndarray] = {}
-        self._refused = 0
-        self._ids_N: PromptIds = np.zeros(0, np.int64)
-        self._rows_N: IntArray = np.zeros(0, np.int64)
-        self._visits_N: IntArray = np.zeros(0, np.int64)
-        self._last_N: IntArray = np.zeros(0, np.int64)
+        self._pending = Pending(config.outcome.max_staleness)
+        self.ledger = Ledger()
+        self._ids_N: PromptIds = _NO_ROWS
         self.difficulty = Difficulty(config.difficulty)
-        self._make_parts()
+        self.pool = Pool(self.difficulty, _NO_ROWS)
+        self.method = Method(config, self.difficulty, n_mean, std_scaled)
 
-    def _make_parts(self) -> None:
-        """The parts whose size is the number of bins, which a column of groups sets late."""
-        num_bins, rollout = self.difficulty.num_bins, self.config.rollout
-        self.adversary = Adversary(self.config.prompt, num_bins)
-        self.allocator = make_allocator(rollout, num_bins, self.n_mean, self.std_scaled)
-        self.variance = VarianceMonitor(rollout, num_bins, self.n_mean, self.std_scaled)
+    @property
+    def rounds(self) -> int:
+        """Most times that a step generates: 1 unless the method is not compute-neutral."""
+        return self.method.rounds
 
     # -- what is known beforehand ---------------------------------------------------------------
 
@@ -107,16 +116,13 @@ class Controller:
         rows_N = self.difficulty.rows(prompt_ids)
         if len(np.unique(rows_N)) < len(rows_N):
             raise DataError("prompt_ids must be distinct")
-        self._ids_N = prompt_ids
-        self._rows_N, self._visits_N = rows_N, np.zeros(len(rows_N), np.int64)
-        self._last_N = np.zeros(len(rows_N), np.int64)
+        self._ids_N, self.pool = prompt_ids, Pool(self.difficulty, rows_N)
         source = self.config.difficulty.source
         if source.startswith("column:"):
             if group is None:
                 raise ConfigError(f"difficulty.source={source} needs the groups: bind(group=...)")
             self.difficulty.set_groups(rows_N, group)
-            if self.adversary.num_bins != self.difficulty.num_bins:
-                self._make_parts()
+            self._fit_bins()
         if self.config.difficulty.prior_column is not None:
             if prior is None:
                 raise ConfigError("difficulty.prior_column needs the rates: bind(prior=...)")
@@ -126,15 +132,20 @@ class Controller:
                 raise ConfigError("difficulty.level_column needs the levels: bind(level=...)")
             self.difficulty.set_levels(rows_N, level)
 
-    @property
-    def selects(self) -> bool:
-        """Whether `select` chooses the rows of a step."""
-        return self.config.prompt.realisation == "sample"
+    def _fit_bins(self) -> None:
+        """A column of groups sets the number of bins late."""
+        if self.method.adversary.num_bins != self.difficulty.num_bins:
+            self.method = Method(self.config, self.difficulty, self.n_mean, self.std_scaled)
 
     # -- decide ---------------------------------------------------------------------------------
 
+    @property
+    def selects(self) -> bool:
+        """Whether the method chooses the prompts of a step, and not the engine's own sampler."""
+        return self.config.select.policy != "uniform"
+
     def select(self, num_prompts: int) -> IntArray:
-        """Chooses the data-set rows of the next step (`prompt.realisation=sample`).
+        """Chooses the data-set rows of the next step.
 
         Args:
             num_prompts: P.
@@ -143,26 +154,17 @@ class Controller:
             int64 [P], distinct positions in the ids given to `bind`.
 
         Raises:
-            ConfigError: if the method does not select, or `bind` was not called.
+            ConfigError: if `bind` was not called.
             DataError: if the data set has fewer rows.
         """
-        if not self.selects:
-            raise ConfigError("select needs prompt.realisation=sample, got "
-                              f"{self.config.prompt.realisation}")  # fmt: skip
-        if len(self._rows_N) == 0:
+        if not self.pool.size:
             raise ConfigError("select needs the data set: call bind(prompt_ids) first")
-        chosen = draw_by_bin(
-            self.difficulty.bin_P(self._rows_N),
-            self._visits_N,
-            self._last_N,
-            self.adversary.q_B(self._population_share()),
-            num_prompts,
-            self.config.prompt.max_repeat,
-            self.config.prompt.max_gap,
-            self._rng,
-        )
-        self._visits_N[chosen] += 1
-        self._last_N[chosen] = self._visits_N.sum()
+        if num_prompts > self.pool.size:
+            raise DataError(
+                f"a step takes {num_prompts} prompts, the data set has {self.pool.size} rows"
+            )
+        chosen = self.method.selector.select(self.pool, num_prompts, self._rng)
+        self.pool.took(chosen)
         return chosen
 
     def plan(self, prompt_ids: PromptIds) -> Plan:
@@ -184,78 +186,91 @@ class Controller:
             raise BudgetError(
                 f"the budget must be a positive integer, got {len(rows_P)} prompts x {self.n_mean}"
             )
-        bin_P = self._bins(rows_P)
-        a_P, b_P = self.difficulty.posterior(rows_P)
-        rollout, unseen = self.config.rollout, bin_P == UNSEEN
-        n_P = self.allocator.allocate(
-            Batch(
-                bin_P=bin_P,
-                p_P=a_P / (a_P + b_P),
-                a_P=a_P,
-                b_P=b_P,
-                weight_P=self.adversary.weight_P(bin_P, np.ones(len(rows_P))),
-                variance_B=self.variance.variance_B,
-                # An unseen prompt gets the mean (method D4), rounded where it is no integer.
-                lo_P=np.where(unseen, int(np.floor(self.n_mean)), rollout.n_min),
-                hi_P=np.where(unseen, int(np.ceil(self.n_mean)), rollout.n_max),
-                budget=int(budget),
-            ),
-            self._rng,
-        )
-        factor_P = aggregation_weight_P(
-            rollout.aggregation, n_P, self.n_mean, a_P / (a_P + b_P), self.std_scaled
-        )
-        weight_P = self.adversary.weight_P(bin_P, units_P(rollout.aggregation, n_P))
-        plan = Plan(
-            step=self._step,
-            prompt_P=prompt_ids,
-            bin_P=bin_P,
-            n_P=n_P,
-            weight_P=weight_P * factor_P,
-            adversary_P=weight_P,
-            propensity_P=self.allocator.propensity_P,
-        )
+        self._check_groups(rows_P)
+        plan = self.method.plan(prompt_ids, rows_P, int(budget), self._step, self._rng)
         self._step += 1
-        self._open[plan.step] = np.zeros(len(rows_P), bool)
-        self._open.pop(plan.step - _PLANS_REMEMBERED, None)
+        self._pending.add(plan)
         return plan
 
-    def _bins(self, rows_P: IntArray) -> IntArray:
-        bin_P = self.difficulty.bin_P(rows_P)
-        if self.config.difficulty.source.startswith("column:") and (bin_P == UNSEEN).any():
+    def _check_groups(self, rows_P: IntArray) -> None:
+        static = self.config.difficulty.source.startswith("column:")
+        if static and (self.difficulty.bin_P(rows_P) == UNSEEN).any():
             raise DataError("a prompt of the plan has no group: call bind(prompt_ids, group=...)")
-        return bin_P
 
-    def _population_share(self) -> FloatArray:
-        known_B = self.difficulty.population_B().astype(np.float64)
-        return known_B / known_B.sum() if known_B.any() else np.full_like(known_B, 1 / len(known_B))
+    # -- rounds ---------------------------------------------------------------------------------
+
+    def refill(self, plan: Plan, outcome: Outcome) -> Plan | None:
+        """What more to generate before the step trains, for methods that work in rounds.
+
+        Not compute-neutral: what comes on top of the budget is in the ledger.
+
+        Args:
+            plan: The step's plan as it stands.
+            outcome: *Everything* that has come back of the step so far.
+
+        Returns:
+            The plan to go on with, or None if the step is ready. Its first slots are the old ones;
+            `n_P` counts all rollouts of a prompt, so what is missing is the difference. Slots that
+            no longer train have `train_P` 0. `sum(train_P)` stays the budget.
+
+        Raises:
+            ConfigError: if the method takes fresh prompts and `bind` was not called.
+            DataError: if the outcome is not of this plan.
+        """
+        self._pending.check(plan)
+        rollouts = checked(plan, outcome, {})
+        if not self.pool.size and self.method.selector.rounds > 1:
+            raise ConfigError("refill needs the data set: call bind(prompt_ids) first")
+        n_P, correct_P = rounds.groups_so_far(plan, rollouts)
+        extended = self.method.extended(plan, n_P, correct_P, self.pool, self._ids_N, self._rng)
+        if extended is not None:
+            self._pending.add(extended)
+        return extended
+
+    def settle(self, plan: Plan, outcome: Outcome) -> IntArray:
+        """Which rollouts train: positions in the outcome's arrays, by slot of the plan.
+
+        `train_P[i]` of slot i; all of them, ordered, for methods that generate once.
+
+        Raises:
+            DataError: if the outcome is not of this plan.
+        """
+        rollouts = checked(plan, outcome, {})
+        return rounds.trained(
+            plan, rollouts.slot_R, rollouts.correct_R, self.method.allocator.pick, self._rng
+        )
 
     # -- learn ----------------------------------------------------------------------------------
 
     def observe(self, plan: Plan, outcome: Outcome) -> Record:
-        """Learns from what came back of a plan: late, out of order, or with prompts missing.
+        """Learns from what came back of a plan: late, out of order, in parts, or incomplete.
 
-        A slot's second outcome is refused: counted, and warned of once.
+        Taken: any subset of a plan's slots, with fewer rollouts than planned, in any order of
+        calls, up to `outcome.max_staleness` plans late. A slot has one outcome: a second is
+        refused, counted, and warned of once. Counts of prompts do not depend on the order of
+        calls; moving averages, bandits and prices do, and on nothing else.
 
         Returns:
             The step's record, for a trace and a logger.
 
         Raises:
-            DataError: if the outcome is not of this plan, has arrays of different lengths, a
-                `correct_R` other than 0 and 1, or lacks what the configuration needs.
+            DataError: if the outcome is not of a plan that is waited for, has arrays of different
+                lengths, a `correct_R` other than 0 and 1, or lacks what the configuration needs.
         """
         # Everything is checked before anything is learnt: a mended call may follow an error.
         rollouts = checked(plan, outcome, self.config.required)
-        kept_R = self._first_outcomes(plan, rollouts.slot_R)
+        kept_R = self._pending.first(plan, rollouts.slot_R)
         slots, n_P, correct_P, loss_P, score_P, tokens = rollouts.by_slot(kept_R, len(plan.n_P))
-        bin_P = plan.bin_P[slots]
+        method, prompt, bin_P = self.method, self.config.prompt, plan.bin_P[slots]
         rows_P = self.difficulty.rows(plan.prompt_P)[slots]
         unit_P = units_P(self.config.rollout.aggregation, plan.n_P[slots])
+        train_P = np.minimum(plan.train_P[slots], n_P)
+        self.ledger.add(n_P, train_P, tokens)
 
         self.difficulty.observe(rows_P, n_P, correct_P)
-        self.adversary.observe(
+        method.adversary.observe(
             signal_P(
-                self.config.prompt.signal if self.config.prompt.realisation != "none" else "error",
+                prompt.signal if prompt.weigh == "gdro" else "error",
                 n_P=n_P,
                 correct_P=correct_P,
                 loss_P=loss_P,
@@ -263,59 +278,39 @@ class Controller:
             ),
             bin_P,
         )
-        self.variance.observe(
+        method.variance.observe(
             bin_P, n_P, p_P=self.difficulty.success(rows_P), loss_P=loss_P, score_P=score_P
         )
-        propensity_P = None if plan.propensity_P is None else plan.propensity_P[slots]
-        self.allocator.observe(
-            Feedback(
-                bin_P=bin_P,
-                n_P=n_P,
-                correct_P=correct_P,
-                loss_P=loss_P,
-                propensity_P=propensity_P,
-            )
+        feedback = Feedback(
+            bin_P=bin_P,
+            n_P=n_P,
+            correct_P=correct_P,
+            loss_P=loss_P,
+            propensity_P=None if plan.propensity_P is None else plan.propensity_P[slots],
+            row_P=rows_P,
         )
+        method.observe(feedback)
         self._observed = max(self._observed, plan.step + 1)
         return make_record(
             step=plan.step,
             num_bins=self.difficulty.num_bins,
             bin_P=bin_P,
             planned_P=plan.n_P[slots],
+            trained_P=train_P,
             weight_P=plan.adversary_P[slots],
             unit_P=unit_P,
             n_P=n_P,
             correct_P=correct_P,
             tokens=tokens,
-            q_B=self.adversary.q_B(self._population_share()),
-            score_B=self.adversary.score_B,
-            variance_B=self.variance.variance_B,
+            q_B=method.adversary.q_B(self.pool.share_B),
+            score_B=method.adversary.score_B,
+            variance_B=method.variance.variance_B,
             population_B=self.difficulty.population_B(),
-            extra=self.allocator.metrics()
-            | self.variance.metrics(bin_P, n_P, unit_P)
-            | self.difficulty.metrics(),
+            extra=method.metrics()
+            | method.variance.metrics(bin_P, n_P, unit_P)
+            | self.difficulty.metrics()
+            | self.ledger.metrics(),
         )
-
-    def _first_outcomes(self, plan: Plan, slot_R: IntArray) -> np.ndarray:
-        """Which rollouts are of slots that had no outcome yet."""
-        if plan.step not in self._open:
-            raise DataError(
-                f"the outcome is of plan {plan.step}, which is not among the last "
-                f"{_PLANS_REMEMBERED} plans that this controller made and still waits for"
-            )
-        seen_S = self._open[plan.step]
-        kept_R = ~seen_S[slot_R]
-        refused = len(np.unique(slot_R[~kept_R]))
-        if refused and not self._refused:
-            warnings.warn(
-                f"plan {plan.step}: {refused} slots had an outcome before; their second is refused",
-                stacklevel=3,
-            )
-        self._refused += refused
-        seen_S[slot_R] = True
-        if seen_S.all():
-            del self._open[plan.step]
-        return kept_R
 
     # -- state ----------------------------------------------------------------------------------
 
@@ -344,21 +339,22 @@ class Controller:
             "n_mean": self.n_mean,
         }
 
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "pending": self._pending,
+            "ledger": self.ledger,
+            "pool": self.pool,
+            "method": self.method,
+        }
+
     def state_dict(self) -> dict[str, Any]:
         """All state as arrays and JSON values, for `checkpoint.save`; the generator is in it."""
         return {
             "step": self._step,
             "observed": self._observed,
-            "refused": self._refused,
-            "open": {str(step): seen_S.copy() for step, seen_S in self._open.items()},
-            "rows_N": self._rows_N.copy(),
-            "visits_N": self._visits_N.copy(),
-            "last_N": self._last_N.copy(),
             "rng": self._rng.bit_generator.state,
             "difficulty": self.difficulty.state_dict(),
-            "adversary": self.adversary.state_dict(),
-            "allocator": self.allocator.state_dict(),
-            "variance": self.variance.state_dict(),
+            **{name: part.state_dict() for name, part in self._parts().items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -367,27 +363,18 @@ class Controller:
         Raises:
             CheckpointError: if it is of another number of bins, or of another data set.
         """
-        if len(state["visits_N"]) != len(self._rows_N):
+        if len(state["pool"]["rows"]) != self.pool.size:
             raise CheckpointError(
-                f"the state is of a data set of {len(state['visits_N'])} rows, this one has "
-                f"{len(self._rows_N)}"
+                f"the state is of a data set of {len(state['pool']['rows'])} rows, this one has "
+                f"{self.pool.size}"
             )
         self.difficulty.load_state_dict(state["difficulty"])
-        if self.adversary.num_bins != self.difficulty.num_bins:
-            self._make_parts()
-        self.adversary.load_state_dict(state["adversary"])
-        self.allocator.load_state_dict(state["allocator"])
-        self.variance.load_state_dict(state["variance"])
-        self._rng.bit_generator.state = state["rng"]
-        self._step, self._observed = int(state["step"]), int(state["observed"])
-        self._refused = int(state["refused"])
-        self._open = {int(step): seen_S.copy() for step, seen_S in state["open"].items()}
+        self._fit_bins()
         known = len(self.difficulty)
-        self._rows_N = self.difficulty.rows(self._ids_N)
+        self.pool = Pool(self.difficulty, self.difficulty.rows(self._ids_N))
         if len(self.difficulty) > known:
             raise CheckpointError("the state is of a data set with other prompt ids than this one")
-        # By prompt, not by position: the data set may come in another order.
-        for name in ("visits_N", "last_N"):
-            values = np.zeros(known, np.int64)
-            values[state["rows_N"]] = state[name]
-            setattr(self, f"_{name}", values[self._rows_N])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self._rng.bit_generator.state = state["rng"]
+        self._step, self._observed = int(state["step"]), int(state["observed"])

@@ -32,6 +32,7 @@ def make_record(
     num_bins: int,
     bin_P: IntArray,
     planned_P: IntArray,
+    trained_P: IntArray,
     weight_P: FloatArray,
     unit_P: FloatArray,
     n_P: IntArray,
@@ -50,6 +51,7 @@ def make_record(
         num_bins: B.
         bin_P: Bins when the step was planned.
         planned_P: Rollouts planned.
+        trained_P: Rollouts that train; 0 where a later round dropped the prompt.
         weight_P: The adversary's weights (without the factor of the aggregation).
         unit_P: What each prompt counts for in means of weights (method D16).
         n_P: Rollouts that came back.
@@ -68,14 +70,15 @@ def make_record(
         return np.bincount(bin_P[seen], weights=values, minlength=num_bins).astype(np.float64)
 
     prompts_B, rollouts_B, came_B = by_bin(np.ones(len(bin_P))), by_bin(planned_P), by_bin(n_P)
+    trains = trained_P > 0
     with np.errstate(invalid="ignore"):
-        weight_B = by_bin(weight_P) / prompts_B
+        weight_B = by_bin(np.where(trains, weight_P, 0.0)) / by_bin(trains)
         correct_B = by_bin(correct_P) / came_B
     mixed = (correct_P > 0) & (correct_P < n_P)
     present = prompts_B > 0
     lead = rollout_lead = np.nan
     if present.any():
-        lead = lead_lag(np.where(present, weight_B, 0.0), prompts_B)
+        lead = lead_lag(np.nan_to_num(weight_B), prompts_B) if by_bin(trains).any() else np.nan
         rollout_lead = lead_lag(rollouts_B, prompts_B)
     values: dict[str, Any] = {
         "step": step,
@@ -92,6 +95,7 @@ def make_record(
         "unseen_correct": correct_P[~seen].sum() / n_P[~seen].sum() if not seen.all() else np.nan,
         "budget": int(planned_P.sum()),
         "rollouts": int(n_P.sum()),
+        "trained": int(trained_P.sum()),
         "tokens": tokens,
         "reward": correct_P.sum() / max(n_P.sum(), 1),
         "price": extra.get("alloc/price", np.nan),
@@ -100,8 +104,8 @@ def make_record(
         "lead_lag": lead,
         "rollout_lead_lag": rollout_lead,
         "mixed_fraction": mixed.mean() if len(mixed) else np.nan,
-        "mixed_weight": np.average(weight_P[mixed], weights=unit_P[mixed])
-        if mixed.any()
+        "mixed_weight": np.average(weight_P[mixed & trains], weights=unit_P[mixed & trains])
+        if (mixed & trains).any()
         else np.nan,
     }
     for name in ("wse", "wse_uniform", "var_proxy", "var_proxy_uniform"):

@@ -21,6 +21,7 @@ NaN and infinity are written as null, floats with five significant digits.
 | `population_B` | all known prompts of the data set by bin |
 | `unseen_prompts`, `unseen_rollouts`, `unseen_correct` | the same of the batch's unseen prompts |
 | `budget`, `rollouts`, `tokens` | rollouts planned; rollouts and completion tokens realised |
+| `trained` | rollouts that train: fewer than `rollouts` only where a step generates in rounds |
 | `reward` | mean correct (0/1) over the step's rollouts |
 | `price` | shadow price mu, where the allocator has one (Eq. 21) |
 | `entropy`, `effective_support` | of q: nats, and the number of bins it amounts to |

@@ -33,11 +33,17 @@ class Plan:
         step: Index of the plan, counted from 0.
         prompt_P: The ids as given, in order.
         bin_P: int64, difficulty bin of each prompt, -1 for unseen ones.
-        n_P: int64, rollouts of each prompt; `sum(n_P)` is exactly the budget.
+        n_P: int64, rollouts of each prompt to generate, in all; `sum(n_P)` is exactly the budget in
+            the first round.
         weight_P: float64, what the advantages of each prompt are multiplied by: the adversary's
             weight times the factor of the aggregation (method D16).
         adversary_P: float64, the adversary's weight alone (Eq. 16).
         propensity_P: float64, the probability of each count where counts are drawn, else None.
+        train_P: int64, how many of a prompt's rollouts train: all of them, unless the step
+            generates in rounds (`Controller.refill`); their sum is the budget in every round.
+        row_P: int64, position of each prompt in the ids given to `bind` where the controller chose
+            it in a later round, -1 where the caller did.
+        round: How many times the step was extended by `refill`.
     """
 
     step: int
@@ -47,6 +53,9 @@ class Plan:
     weight_P: FloatArray
     adversary_P: FloatArray
     propensity_P: FloatArray | None = None
+    train_P: IntArray
+    row_P: IntArray | None = None
+    round: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

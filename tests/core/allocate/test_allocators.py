@@ -8,23 +8,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import betaln
 
-from gdro.core.allocate import (
-    AdditivePrice,
-    Batch,
-    Exp3P,
-    Feedback,
-    LogPrice,
-    Signal,
-    make_allocator,
-    price_form,
-    signal_marginals,
-)  # fmt: skip
-from gdro.core.config import RolloutConfig
+from gdro.core import registry
+from gdro.core.allocate.exp3p import Exp3P
+from gdro.core.allocate.neyman import price_form
+from gdro.core.allocate.price import AdditivePrice, LogPrice
+from gdro.core.allocate.signal import Signal, signal_marginals
+from gdro.core.config import ControllerConfig, PromptConfig, RolloutConfig
+from gdro.core.policy import Batch, Feedback, Setting
+from gdro.core.weigh.adversary import Adversary
 from gdro.core.errors import BudgetError, DataError
 from gdro.core.variance import advantage_variance
 
 RNG = np.random.default_rng
-NAMES = ["uniform", "hard_first", "neyman", "signal", "exp3p"]
+NAMES = list(registry.ALLOCATE)
+
+
+def setting(rollout, num_bins=10, n_mean=4, std_scaled=True):
+    return Setting(
+        config=ControllerConfig(rollout=rollout), num_bins=num_bins, n_mean=n_mean,
+        std_scaled=std_scaled, adversary=Adversary(PromptConfig(), num_bins),
+    )  # fmt: skip
+
+
+def make_allocator(rollout, num_bins, n_mean, std_scaled):
+    made = registry.load(registry.ALLOCATE[rollout.allocator])
+    return made(setting(rollout, num_bins, n_mean, std_scaled))
 
 
 def config(**fields):
@@ -159,7 +167,7 @@ def test_signal_is_the_closed_form_under_the_posterior():
 
 def test_signal_maximises_the_expected_number_of_mixed_groups():
     batch = make_batch([0.02, 0.3, 0.5, 0.99], n_max=7, budget=15)
-    n = Signal().allocate(batch, RNG(0))
+    n = Signal(setting(config())).allocate(batch, RNG(0))
     gain = np.cumsum(signal_marginals(batch.a_P, batch.b_P, 7), axis=1)
 
     def worth(m):
@@ -174,7 +182,7 @@ def test_signal_maximises_the_expected_number_of_mixed_groups():
 
 def bandit(num_bins=3, n_mean=4.0, **fields):
     chosen = config(**{"allocator": "exp3p", "utility": "variance", **fields})
-    return Exp3P(chosen, num_bins, n_mean)
+    return Exp3P(setting(chosen, num_bins, n_mean))
 
 
 def feedback(bins, n, correct=None, **fields):

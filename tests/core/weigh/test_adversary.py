@@ -248,7 +248,6 @@ def test_weights_have_mean_one_after_the_cap_and_follow_their_prompts(
     "config",
     [
         {"eta": 0.0},
-        {"realisation": "none"},
         {"realisation": "sample"},
         {"ambiguity": "cvar", "alpha": 1.0},
         {"ambiguity": "chi_square", "rho": 0.0},

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gdro.core.allocate.base import Allocator, Batch, Feedback
+from gdro.core.allocate.base import Allocator
 from gdro.core.allocate.price import AdditivePrice, LogPrice, Price
 from gdro.core.budget import best_totals, check_feasible, draw_totals, separable
-from gdro.core.config import RolloutConfig
 from gdro.core.errors import DataError
+from gdro.core.policy import Batch, Feedback, Setting
 from gdro.core.types import FloatArray, IntArray
 
 
@@ -38,7 +38,8 @@ class Exp3P(Allocator):
     expectation, the same memory in steps, however seldom it is drawn. `argmax` has propensity 1.
     """
 
-    def __init__(self, config: RolloutConfig, num_bins: int, n_mean: float) -> None:
+    def __init__(self, setting: Setting) -> None:
+        config, n_mean, num_bins = setting.config.rollout, setting.n_mean, setting.num_bins
         self._config, self._n_mean = config, n_mean
         self._arm_K = np.arange(config.n_min, config.n_max + 1)
         self._mean_BK = np.full((num_bins, self._arm_K.size), np.nan)

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from gdro.core.allocate.base import Allocator, Batch
+from gdro.core.allocate.base import Allocator
 from gdro.core.budget import separable
+from gdro.core.policy import Batch, Setting
 from gdro.core.types import IntArray
 
 
@@ -15,8 +16,8 @@ class HardFirst(Allocator):
     adversary's weights do not enter: they would be counted twice.
     """
 
-    def __init__(self, power: float) -> None:
-        self.power = power
+    def __init__(self, setting: Setting) -> None:
+        self.power = setting.config.rollout.power
 
     def allocate(self, batch: Batch, rng: np.random.Generator) -> IntArray:
         a_P = (1 - batch.p_P) ** (2 * self.power)

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from gdro.core.allocate.base import Allocator, Batch
+from gdro.core.allocate.base import Allocator
 from gdro.core.budget import separable
-from gdro.core.config import RolloutConfig
+from gdro.core.policy import Batch, Setting
 from gdro.core.types import FloatArray, IntArray
 from gdro.core.variance import advantage_variance
 
@@ -18,10 +18,13 @@ class Neyman(Allocator):
     advantage at n_mean, the best constant there is. The other proxies know it of each bin.
     """
 
-    def __init__(self, config: RolloutConfig, n_mean: float, std_scaled: bool) -> None:
+    reads_weights = True
+
+    def __init__(self, setting: Setting) -> None:
+        config = setting.config.rollout
         self._by_prompt = config.proxy == "reward"
-        self._scaled = std_scaled and config.aggregation != "neutral"
-        self._n_mean = n_mean
+        self._scaled = setting.std_scaled and config.aggregation != "neutral"
+        self._n_mean = setting.n_mean
 
     def allocate(self, batch: Batch, rng: np.random.Generator) -> IntArray:
         if not self._by_prompt:

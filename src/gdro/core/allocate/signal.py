@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from gdro.core.allocate.base import Allocator, Batch
+from gdro.core.allocate.base import Allocator
 from gdro.core.budget import concave
+from gdro.core.policy import Batch
 from gdro.core.types import FloatArray, IntArray
 
 

@@ -1,9 +1,30 @@
-"""Which prompts enter a step: draws by the adversary's mixture (method D9, `sample`)."""
+"""Draws by the adversary's mixture: `prompt.realisation=sample` (method D9)."""
 
 import numpy as np
 
-from gdro.core.errors import DataError
+from gdro.core.policy import Setting
+from gdro.core.select.base import Selector
+from gdro.core.select.pool import Pool
 from gdro.core.types import UNSEEN, FloatArray, IntArray
+
+
+class Mixture(Selector):
+    """Draws prompts so that bin b has mass q(b) in the step: `draw_by_bin`."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._adversary, self._config = setting.adversary, setting.config.prompt
+
+    def select(self, pool: Pool, num_prompts: int, rng: np.random.Generator) -> IntArray:
+        return draw_by_bin(
+            pool.bin_N,
+            pool.visits_N,
+            pool.last_N,
+            self._adversary.q_B(pool.share_B),
+            num_prompts,
+            self._config.max_repeat,
+            self._config.max_gap,
+            rng,
+        )
 
 
 def draw_by_bin(
@@ -39,13 +60,8 @@ def draw_by_bin(
 
     Returns:
         Rows, in random order.
-
-    Raises:
-        DataError: if there are fewer rows than `num_prompts`.
     """
     size, num_bins = len(bin_N), len(q_B)
-    if num_prompts > size:
-        raise DataError(f"a step takes {num_prompts} prompts, the data set has {size} rows")
     limit = np.ceil(max_repeat * (visits_N.sum() + num_prompts) / size)
     eligible = visits_N < limit
     if eligible.sum() < num_prompts:  # the average prompt is always within the limit
@@ -59,15 +75,23 @@ def draw_by_bin(
     room = np.bincount(class_N[eligible], minlength=num_bins + 1)
     unseen = np.count_nonzero(bin_N == UNSEEN) / size
     mass = np.append((1.0 - unseen) * _over_present(q_B, room[:-1]), unseen)
-    count = _systematic(_within(mass, room, num_prompts), rng)
+    count = systematic(within(mass, room, num_prompts), rng)
 
-    lot = rng.random(size)
-    rows = [
-        of_class[np.lexsort((lot[of_class], visits_N[of_class]))[: count[c]]]
-        for c in np.flatnonzero(count)
-        for of_class in [np.flatnonzero((class_N == c) & eligible)]
+    rows = by_class(np.where(eligible, class_N, -1), count, visits_N, rng)
+    return rng.permutation(np.concatenate([overdue, rows]))
+
+
+def by_class(
+    class_N: IntArray, count_C: IntArray, visits_N: IntArray, rng: np.random.Generator
+) -> IntArray:
+    """`count` positions of each class: the least visited first, equal ones by lot."""
+    lot = rng.random(len(class_N))
+    chosen = [
+        of_class[np.lexsort((lot[of_class], visits_N[of_class]))[: count_C[c]]]
+        for c in np.flatnonzero(count_C)
+        for of_class in [np.flatnonzero(class_N == c)]
     ]
-    return rng.permutation(np.concatenate([overdue, *rows]))
+    return np.concatenate([np.zeros(0, np.int64), *chosen])
 
 
 def _over_present(q_B: FloatArray, room_B: IntArray) -> FloatArray:
@@ -75,7 +99,7 @@ def _over_present(q_B: FloatArray, room_B: IntArray) -> FloatArray:
     return present / present.sum() if present.sum() > 0 else present
 
 
-def _within(mass: FloatArray, room: IntArray, total: int) -> FloatArray:
+def within(mass: FloatArray, room: IntArray, total: int) -> FloatArray:
     """Expected counts in proportion to `mass`, none above its room; they sum to `total`."""
     count = np.zeros(len(mass))
     free = room > 0
@@ -88,7 +112,7 @@ def _within(mass: FloatArray, room: IntArray, total: int) -> FloatArray:
     return count
 
 
-def _systematic(expected: FloatArray, rng: np.random.Generator) -> IntArray:
+def systematic(expected: FloatArray, rng: np.random.Generator) -> IntArray:
     """Integers that sum to the total, each the floor or the ceiling of its expectation."""
     ends = np.cumsum(expected)
     ends[-1] = round(ends[-1])

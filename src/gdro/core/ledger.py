@@ -1,0 +1,39 @@
+"""What a run has spent, as far as its outcomes have come back."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gdro.core.types import IntArray
+
+
+@dataclass
+class Ledger:
+    """Sums since the first plan.
+
+    Attributes:
+        rollouts: Rollouts that came back.
+        trained: Those of them that train; fewer only where a step generates in rounds.
+        tokens: Completion tokens of all rollouts, nan once an outcome did not say.
+    """
+
+    rollouts: int = 0
+    trained: int = 0
+    tokens: float = 0.0
+
+    def add(self, n_P: IntArray, train_P: IntArray, tokens: float) -> None:
+        """Books an outcome: rollouts that came back of each slot, those that train, all tokens."""
+        self.rollouts += int(n_P.sum())
+        self.trained += int(train_P.sum())
+        self.tokens += tokens
+
+    def metrics(self) -> dict[str, float]:
+        """The sums, as `spent/...`."""
+        return {f"spent/{name}": float(value) for name, value in asdict(self).items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)

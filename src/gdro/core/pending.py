@@ -1,0 +1,67 @@
+"""Plans whose outcome may still come: late, in parts, or twice."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from gdro.core.errors import DataError
+from gdro.core.types import IntArray, Plan
+
+
+class Pending:
+    """Remembers which slots of which plans have had their outcome.
+
+    Args:
+        max_staleness: A plan is forgotten once this many newer ones were made.
+
+    Attributes:
+        refused: Second outcomes of a slot, refused since the start.
+    """
+
+    def __init__(self, max_staleness: int) -> None:
+        self._max_staleness = max_staleness
+        self._seen: dict[int, np.ndarray] = {}
+        self.refused = 0
+
+    def add(self, plan: Plan) -> None:
+        """A plan was made, or extended by more slots."""
+        seen_P = np.zeros(len(plan.n_P), bool)
+        old_P = self._seen.get(plan.step, seen_P[:0])
+        seen_P[: len(old_P)] = old_P
+        self._seen[plan.step] = seen_P
+        self._seen.pop(plan.step - self._max_staleness, None)
+
+    def check(self, plan: Plan) -> None:
+        """Raises DataError unless the plan's outcome is awaited."""
+        if plan.step not in self._seen:
+            raise DataError(
+                f"the outcome is of plan {plan.step}, which is not among the plans that this "
+                "controller made and still waits for: an outcome of each of its slots has come, or "
+                f"more than outcome.max_staleness = {self._max_staleness} plans followed it"
+            )
+
+    def first(self, plan: Plan, slot_R: IntArray) -> np.ndarray:
+        """Which rollouts are of slots that had no outcome yet; from now on they have had it."""
+        self.check(plan)
+        seen_P = self._seen[plan.step]
+        kept_R = ~seen_P[slot_R]
+        refused = len(np.unique(slot_R[~kept_R]))
+        if refused and not self.refused:
+            warnings.warn(
+                f"plan {plan.step}: {refused} slots had an outcome before; their second is refused",
+                stacklevel=4,
+            )
+        self.refused += refused
+        seen_P[slot_R] = True
+        if seen_P.all():
+            del self._seen[plan.step]
+        return kept_R
+
+    def state_dict(self) -> dict[str, Any]:
+        seen = {str(step): seen_P.copy() for step, seen_P in self._seen.items()}
+        return {"seen": seen, "refused": self.refused}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._seen = {int(step): seen_P.copy() for step, seen_P in state["seen"].items()}
+        self.refused = int(state["refused"])

@@ -1,0 +1,41 @@
+"""The policies behind the three ports, by the names that the configuration uses.
+
+One line a policy: its name, and where its class is. A program may add its own before it builds a
+configuration, `ALLOCATE["mine"] = "my_module:Mine"`; docs/policies.md shows one from end to end.
+"""
+
+from importlib import import_module
+from typing import Any
+
+SELECT = {
+    "uniform": "gdro.core.select.uniform:Uniform",
+    "sample": "gdro.core.select.mixture:Mixture",
+    "dapo": "gdro.core.select.dapo:Dapo",
+    "greso": "gdro.core.select.greso:Greso",
+    "mopps": "gdro.core.select.mopps:Mopps",
+    "sec": "gdro.core.select.sec:Sec",
+    "adarft": "gdro.core.select.adarft:AdaRFT",
+}
+
+ALLOCATE = {
+    "uniform": "gdro.core.allocate.uniform:Uniform",
+    "hard_first": "gdro.core.allocate.hard_first:HardFirst",
+    "neyman": "gdro.core.allocate.neyman:Neyman",
+    "signal": "gdro.core.allocate.signal:Signal",
+    "knapsack": "gdro.core.allocate.knapsack:Knapsack",
+    "exp3p": "gdro.core.allocate.exp3p:Exp3P",
+    "reinforce_ada": "gdro.core.allocate.reinforce_ada:ReinforceAda",
+}
+
+WEIGH = {
+    "none": "gdro.core.weigh.none:Even",
+    "gdro": "gdro.core.weigh.gdro:GDRO",
+    "per_prompt": "gdro.core.weigh.per_prompt:PerPrompt",
+    "pass_at_k": "gdro.core.weigh.pass_at_k:PassAtK",
+}
+
+
+def load(entry: str) -> Any:
+    """The class that `module:Class` names."""
+    module, _, name = entry.partition(":")
+    return getattr(import_module(module), name)

@@ -1,0 +1,103 @@
+"""All prompts of the data set, as selectors see them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gdro.core.difficulty import Difficulty
+from gdro.core.types import FloatArray, IntArray
+
+
+class Pool:
+    """The data set: what is known of each prompt, how often it was drawn, and a shuffled order.
+
+    Attributes:
+        rows_N: The classifier's row of each prompt, by position in the data set.
+        visits_N: int64, how often each was drawn.
+        last_N: int64, number of draws (of any prompt) when each was drawn last; 0 if never.
+    """
+
+    def __init__(self, difficulty: Difficulty, rows_N: IntArray) -> None:
+        self._difficulty = difficulty
+        self.rows_N = rows_N
+        self.visits_N: IntArray = np.zeros(len(rows_N), np.int64)
+        self.last_N: IntArray = np.zeros(len(rows_N), np.int64)
+        self._order: IntArray = np.zeros(0, np.int64)  # what is left of the epoch
+
+    @property
+    def size(self) -> int:
+        """N."""
+        return len(self.rows_N)
+
+    @property
+    def bin_N(self) -> IntArray:
+        """Bin of each prompt, -1 for unseen ones. Looks at all of them."""
+        return self._difficulty.bin_P(self.rows_N)
+
+    @property
+    def share_B(self) -> FloatArray:
+        """Share of each bin among all prompts that have one; even while none has."""
+        known_B = self._difficulty.population_B().astype(np.float64)
+        return known_B / known_B.sum() if known_B.any() else np.full_like(known_B, 1 / len(known_B))
+
+    @property
+    def success_N(self) -> FloatArray:
+        """Posterior mean success rate of each prompt. Looks at all of them."""
+        return self._difficulty.success(self.rows_N)
+
+    def posterior(self, chosen: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Beta(a, b) of the success rate of each chosen prompt."""
+        return self._difficulty.posterior(self.rows_N[chosen])
+
+    def next(
+        self, count: int, rng: np.random.Generator, without: IntArray | None = None
+    ) -> IntArray:
+        """The next prompts in shuffled epochs: each once before any comes again.
+
+        Args:
+            count: How many; fewer come only if `without` leaves fewer.
+            rng: Shuffles each epoch.
+            without: Positions to pass over; the next epoch has them again.
+        """
+        barred = np.zeros(0, np.int64) if without is None else without
+        taken, missing = np.zeros(0, np.int64), min(count, self.size - len(np.unique(barred)))
+        while len(taken) < missing:
+            if not len(self._order):
+                self._order = rng.permutation(self.size)
+            chunk, self._order = np.split(self._order, [missing - len(taken)])
+            fresh = chunk[~np.isin(chunk, np.concatenate([barred, taken]))]
+            taken = np.concatenate([taken, fresh])
+        return taken
+
+    def took(self, chosen: IntArray) -> None:
+        """Notes that prompts were drawn."""
+        self.visits_N[chosen] += 1
+        self.last_N[chosen] = self.visits_N.sum()
+
+    def state_dict(self) -> dict[str, Any]:
+        """By prompt (the classifier's row), so that the data set may come in another order."""
+        return {
+            "rows": self.rows_N.copy(),
+            "visits": self.visits_N.copy(),
+            "last": self.last_N.copy(),
+            "order": self.rows_N[self._order],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes up a state of the same prompts."""
+        place = np.zeros(int(self.rows_N.max(initial=-1)) + 1, np.int64)
+        place[self.rows_N] = np.arange(self.size)
+        self.visits_N[place[state["rows"]]] = state["visits"]
+        self.last_N[place[state["rows"]]] = state["last"]
+        self._order = place[state["order"]]
+
+
+def smallest(key_N: FloatArray, tie_N: IntArray, count: int, rng: np.random.Generator) -> IntArray:
+    """Positions of the `count` smallest keys; equal ones by smallest `tie_N`, then by lot."""
+    if count == 0:
+        return np.zeros(0, np.int64)
+    bar = np.partition(key_N, count - 1)[count - 1]
+    below, at = np.flatnonzero(key_N < bar), np.flatnonzero(key_N == bar)
+    order = np.lexsort((rng.random(at.size), tie_N[at]))
+    return np.concatenate([below, at[order[: count - below.size]]])

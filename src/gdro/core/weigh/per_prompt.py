@@ -1,0 +1,36 @@
+"""Every prompt its own group: exponential weights on its own failure rate."""
+
+import numpy as np
+
+from gdro.core.policy import Batch, Setting
+from gdro.core.types import UNSEEN, FloatArray, IntArray
+from gdro.core.weigh.base import Weigher
+from gdro.core.weigh.cap import capped_mean_one
+
+
+class PerPrompt(Weigher):
+    """min(s exp(eta (1 - p)), cap), p the posterior mean success rate of the prompt itself.
+
+    Prompt-GDRO without bins: the posterior takes the place of the moving average (Eq. 12), the
+    weight that of Eq. 16, with s such that the mean over the seen prompts is 1 (method D7). What
+    bins add to it (pooled evidence, hysteresis) is the difference between the two.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        self._eta, self._cap = setting.config.prompt.eta, setting.config.prompt.cap
+
+    def weigh(self, batch: Batch, unit_P: FloatArray | IntArray) -> FloatArray:
+        # relative to the hardest prompt there could be: nothing overflows
+        return mean_one_over_seen(np.exp(-self._eta * batch.p_P), batch, unit_P, self._cap)
+
+
+def mean_one_over_seen(
+    ratio_P: FloatArray, batch: Batch, unit_P: FloatArray | IntArray, cap: float
+) -> FloatArray:
+    """min(s * ratio, cap) with mean 1 over the seen prompts' units; 1 for the unseen ones."""
+    weight_P = np.ones(ratio_P.size)
+    seen = np.flatnonzero(batch.bin_P != UNSEEN)
+    if seen.size:
+        share = unit_P[seen] / unit_P[seen].sum()
+        weight_P[seen] = capped_mean_one(ratio_P[seen], share, cap)
+    return weight_P
