@@ -21,7 +21,8 @@ def page() -> str:
         "| --- | --- | --- | --- |",
     ]
     for path, field, hint in ControllerConfig.fields():
-        choices = [repr(c)[1:-1] for c in getattr(hint, "__args__", ()) if isinstance(c, str)]
+        named = field.metadata.get("choices") or getattr(hint, "__args__", ())
+        choices = [repr(c)[1:-1] for c in named if isinstance(c, str)]
         bounds = [f"{SIGNS[kind]} {b}" for kind, b in field.metadata["bounds"].items()]
         allowed = " \\| ".join(choices) or ", ".join(bounds)
         lines.append(f"| `{path}` | {field.default} | {allowed} | {field.metadata['help']} |")

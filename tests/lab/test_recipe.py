@@ -55,11 +55,8 @@ def test_yaml_and_flags_mean_the_same(tmp_path):
     flags += " --gdro_difficulty_edges .2 .6"
     assert resolve(read_settings(path)).settings == resolve(TINY, flags.split()).settings
     config = resolve(read_settings(path)).training.controller_config
-    assert (config.rollout.n_min, config.difficulty.bins, config.prompt.realisation) == (
-        3,
-        3,
-        "none",
-    )
+    assert (config.rollout.n_min, config.difficulty.bins) == (3, 3)
+    assert config.prompt.weigh == "none"
 
 
 def test_flags_win_and_null_is_none():

@@ -350,15 +350,16 @@ class ControllerConfig(Checked):
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """A named method: grpo, prompt, rollout, joint (the default), or paper (to the letter)."""
+        """A named method: one of `PRESETS`; joint is the default, paper is to the letter."""
         if name not in PRESETS:
             raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
         return cls.from_dict(PRESETS[name])
 
 
 _PAPER_DIFFICULTY = {"memory": "window", "window": 100, "estimator": "any"}
+_GRPO = {"prompt.weigh": "none", "rollout.allocator": "uniform"}
 PRESETS: dict[str, dict[str, Any]] = {
-    "grpo": {"prompt.weigh": "none", "rollout.allocator": "uniform"},
+    "grpo": _GRPO,
     "prompt": {"rollout.allocator": "uniform"},
     "rollout": {"prompt.weigh": "none"},
     "joint": {},
@@ -367,4 +368,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "prompt": {"signal": "surrogate", "eta": .65, "share_normalize": True, "normalize": "none"},
         "rollout": {"allocator": "exp3p", "choice": "argmax", "utility": "surrogate"},
     },
+    # the peers, alone; dapo and reinforce_ada are not compute-neutral
+    "per_prompt": _GRPO | {"prompt.weigh": "per_prompt"},
+    "pass_at_k": _GRPO | {"prompt.weigh": "pass_at_k"},
+    "dapo": _GRPO | {"select.policy": "dapo"},
+    "greso": _GRPO | {"select.policy": "greso"},
+    "mopps": _GRPO | {"select.policy": "mopps"},
+    "sec": _GRPO | {"select.policy": "sec"},
+    "adarft": _GRPO | {"select.policy": "adarft"},
+    "knapsack": _GRPO | {"rollout.allocator": "knapsack"},
+    "reinforce_ada": _GRPO | {"rollout.allocator": "reinforce_ada"},
 }  # fmt: skip

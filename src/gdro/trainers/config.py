@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from trl.trainer.grpo_config import GRPOConfig
 
-from gdro.core.config import ControllerConfig
+from gdro.core.config import PRESETS, ControllerConfig
 from gdro.core.errors import ConfigError
 
 
@@ -29,7 +29,9 @@ def _controller_fields() -> list[tuple[str, Any, Any]]:
             kind = list[typing.get_args(kind)[0]]
         help = f"{f.metadata['help']} (default: {f.default})".replace("%", "%%")
         fields.append((flag(path), kind | None, field(default=None, metadata={"help": help})))
-    return fields
+    help = f"method: {', '.join(PRESETS)}"
+    preset = field(default="joint", metadata={"help": help})
+    return [("gdro_preset", Literal[tuple(PRESETS)], preset), *fields]
 
 
 _ControllerFields: Any = dataclasses.make_dataclass("_ControllerFields", _controller_fields())
@@ -44,7 +46,7 @@ class GDROConfig(_ControllerFields, GRPOConfig):
 
     Args:
         gdro_preset: The method that the other `gdro_*` fields change: grpo, prompt (Prompt-GDRO),
-            rollout (Rollout-GDRO), joint, or paper (to the letter).
+            rollout (Rollout-GDRO), joint, paper (to the letter), or a peer's (docs/policies.md).
         gdro_id_column: Column with the prompts' ids; None takes a hash of each prompt's content.
 
     Raises:
@@ -52,9 +54,6 @@ class GDROConfig(_ControllerFields, GRPOConfig):
             `rollout.n_min .. rollout.n_max` (whose default grows to three times the mean).
     """
 
-    gdro_preset: Literal["grpo", "prompt", "rollout", "joint", "paper"] = field(
-        default="joint", metadata={"help": "method: grpo, prompt, rollout, joint or paper"}
-    )
     gdro_id_column: str | None = field(
         default=None, metadata={"help": "column of prompt ids (default: a hash of the content)"}
     )

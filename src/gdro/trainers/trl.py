@@ -37,6 +37,7 @@ from gdro.trainers.border import (
 )
 from gdro.trainers.config import GDROConfig
 from gdro.trainers.prompt_loss import prompt_loss_and_score
+from gdro.trainers.rounds import in_rounds
 from gdro.trainers.window import Window
 
 __all__ = ["GDROConfig", "GDROTrainer"]
@@ -59,7 +60,8 @@ class GDROTrainer(GRPOTrainer):
 
     Attributes:
         controller: The `Controller`; the one of the main process decides.
-        spent: Rollouts generated and completion tokens in them, since step 0.
+        spent: Rollouts generated, completion tokens in them, and how many of the rollouts trained,
+            since step 0.
 
     Raises:
         ConfigError: if `args` is no GDROConfig, or `correct_func` is missing or unknown.
@@ -102,7 +104,7 @@ class GDROTrainer(GRPOTrainer):
         dataset, ids = identified(train_dataset, args.gdro_id_column)
 
         self._ids = ids
-        self.spent = {"rollouts": 0, "tokens": 0}
+        self.spent = {"rollouts": 0, "tokens": 0, "trained": 0}
         self.controller = Controller(
             args.controller_config,
             n_mean=int(args.num_generations or 0),
@@ -156,7 +158,13 @@ class GDROTrainer(GRPOTrainer):
         mine = slice(first, first + local)
         expanded = self._fetch(rows_P[slot_R[mine].cpu().numpy()])
         self._seconds = {"plan": time.perf_counter() - started} | dict.fromkeys(PHASES, 0.0)
-        output = super()._generate_and_score_completions(expanded)
+        generate = super()._generate_and_score_completions
+        output = generate(expanded)
+        spent, kept_R = (len(slot_R), int(self._tokens_R.sum())), slice(None)
+        if self.controller.rounds > 1:
+            plan, kept_R, output, spent = in_rounds(self, generate, plan, rows_P, slot_R, output)
+            n_P = torch.as_tensor(plan.n_P, device=device)
+            slot_R = torch.repeat_interleave(torch.arange(len(n_P), device=device), n_P)
 
         resumed = time.perf_counter()
         rewards_R = (self._rewards_RF * self.reward_weights.to(device)).nansum(dim=1)
@@ -164,13 +172,15 @@ class GDROTrainer(GRPOTrainer):
         raw_R, std_P = group_advantages(rewards_R, n_P, self.scale_rewards)
         weight_P = torch.as_tensor(plan.weight_P, device=device, dtype=raw_R.dtype)
         advantages_R = raw_R * weight_P[slot_R]
-        output["advantages"] = advantages_R[mine]
-        output["gdro_raw_advantages"] = raw_R[mine]
-        output["gdro_row"] = torch.arange(first, first + local, device=device)
-        self._repair_metrics(advantages_R, std_P)
+        output["advantages"] = advantages_R[kept_R][mine]
+        output["gdro_raw_advantages"] = raw_R[kept_R][mine]
+        output["gdro_row"] = torch.arange(len(slot_R), device=device)[kept_R][mine]
+        trains_P = torch.as_tensor(plan.train_P > 0, device=device)
+        self._repair_metrics(advantages_R[kept_R], std_P[trains_P])
 
-        self.spent["rollouts"] += len(slot_R)
-        self.spent["tokens"] += int(self._tokens_R.sum())
+        self.spent["rollouts"] += spent[0]
+        self.spent["tokens"] += spent[1]
+        self.spent["trained"] += int(plan.train_P.sum())
         sums = torch.zeros(len(slot_R), 3, device=device)
         mean, seconds = torch.nanmean(rewards_R).item(), self._seconds
         self._window = Window(plan, self._correct_R, self._tokens_R, sums, mean, seconds)

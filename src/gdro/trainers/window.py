@@ -10,7 +10,7 @@ import torch
 from gdro.core.errors import CheckpointError
 from gdro.core.types import Plan
 
-_PLAN_ARRAYS = ("bin_P", "n_P", "weight_P", "adversary_P", "propensity_P")
+_PLAN_ARRAYS = ("bin_P", "n_P", "weight_P", "adversary_P", "propensity_P", "train_P", "row_P")
 
 
 @dataclass
@@ -34,7 +34,11 @@ class Window:
         """
         given = {name: getattr(self.plan, name) for name in _PLAN_ARRAYS}
         plan = {name: torch.from_numpy(a) for name, a in given.items() if a is not None}
-        plan |= {"step": self.plan.step, "prompt_P": np.asarray(self.plan.prompt_P).tolist()}
+        plan |= {
+            "step": self.plan.step,
+            "round": self.plan.round,
+            "prompt_P": np.asarray(self.plan.prompt_P).tolist(),
+        }
         window = vars(self) | {"plan": plan}
         torch.save({"window": window, "buffer": buffer, "num_processes": num_processes}, path)
 

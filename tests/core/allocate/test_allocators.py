@@ -14,10 +14,10 @@ from gdro.core.allocate.neyman import price_form
 from gdro.core.allocate.price import AdditivePrice, LogPrice
 from gdro.core.allocate.signal import Signal, signal_marginals
 from gdro.core.config import ControllerConfig, PromptConfig, RolloutConfig
-from gdro.core.policy import Batch, Feedback, Setting
-from gdro.core.weigh.adversary import Adversary
 from gdro.core.errors import BudgetError, DataError
+from gdro.core.policy import Batch, Feedback, Setting
 from gdro.core.variance import advantage_variance
+from gdro.core.weigh.adversary import Adversary
 
 RNG = np.random.default_rng
 NAMES = list(registry.ALLOCATE)

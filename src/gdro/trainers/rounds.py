@@ -1,0 +1,220 @@
+"""Generation in rounds on TRL: several batches of rollouts, of which the trained rows make one.
+
+TRL's method generates, scores and pads one batch. For methods that generate in rounds it is called
+once a round; the rows that train are then taken from all rounds and dealt out anew, so that every
+process keeps the number of rows that TRL planned.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import broadcast_object_list
+from torch import Tensor
+
+from gdro.core.errors import UnsupportedError
+from gdro.core.types import Outcome, Plan
+
+_LEFT = ("prompt_ids", "prompt_mask")
+_RIGHT = (
+    "completion_ids", "completion_mask", "tool_mask", "old_per_token_logps",
+    "ref_per_token_logps", "sampling_per_token_logps", "importance_sampling_ratio",
+)  # fmt: skip
+_FLAT = ("advantages",)
+_COUNT = "num_items_in_batch"
+
+
+def padded_size(size: int, num_generations: int, num_processes: int) -> int:
+    """The least number of rows >= size that TRL can group and that the processes can share."""
+    step = math.lcm(num_generations, num_processes)
+    return -(-size // step) * step
+
+
+def in_rounds(
+    trainer: Any, generate: Callable[[list[dict[str, Any]]], dict[str, Any]],
+    plan: Plan, rows_P: np.ndarray, slot_R: Tensor, output: dict[str, Any],
+) -> tuple[Plan, Tensor, dict[str, Any], tuple[int, int]]:  # fmt: skip
+    """Goes on generating until the controller has what the step needs.
+
+    Leaves the trainer's `_correct_R`, `_tokens_R` and `_rewards_RF` with everything that was
+    generated, by slot of the plan.
+
+    Args:
+        trainer: The trainer; its controller decides on the main process.
+        generate: TRL's method that generates and scores rows of the training set.
+        plan: Of the first round.
+        rows_P: Row of the training set of each of its prompts.
+        slot_R: Slot of every row of all processes in the first round.
+        output: What `generate` made of this process's part of them.
+
+    Returns:
+        The last plan, the positions that train in what was generated, this process's batch of
+        them, and the rollouts and tokens spent.
+    """
+    acc, device = trainer.accelerator, slot_R.device
+    local = len(slot_R) // acc.num_processes
+    rounds = Rounds(trainer)
+    rounds.add(output, slot_R)
+    while True:
+        slot_R, correct_R, trainer._tokens_R, trainer._rewards_RF = rounds.generated()
+        decided: list[Any] = [None]
+        if acc.is_main_process:
+            decided = [_decide(trainer.controller, plan, slot_R, correct_R)]
+        more, kept_R = broadcast_object_list(decided)[0]
+        if more is None:
+            break
+        more_P = more.n_P.copy()
+        more_P[: len(plan.n_P)] -= plan.n_P
+        if more.row_P is not None:
+            rows_P = np.concatenate([rows_P, more.row_P[len(rows_P) :]])
+        slots = np.repeat(np.arange(len(more_P)), more_P)
+        size = padded_size(len(slots), trainer.num_generations, acc.num_processes)
+        padding = np.full(size - len(slots), -1)
+        mine = np.split(np.append(slots, padding), acc.num_processes)[acc.process_index]
+        fetched = trainer._fetch(rows_P[np.where(mine < 0, slots[-1], mine)])
+        rounds.add(generate(fetched), torch.as_tensor(np.append(slots, padding), device=device))
+        plan = more
+    trainer._correct_R = correct_R
+    kept_R = torch.as_tensor(kept_R, device=device)
+    batch = rounds.taken(kept_R, acc.process_index * local, local)
+    return plan, kept_R, batch, rounds.spent
+
+
+def _decide(controller: Any, plan: Plan, slot_R: Tensor, correct_R: Tensor) -> tuple[Any, Any]:
+    """The extended plan, or None and what trains."""
+    slots = slot_R.cpu().numpy()
+    outcome = Outcome(
+        prompt_R=np.asarray(plan.prompt_P)[slots],
+        slot_R=slots,
+        correct_R=correct_R.double().cpu().numpy(),
+    )
+    more = controller.refill(plan, outcome)
+    return more, None if more is not None else controller.settle(plan, outcome)
+
+
+class Rounds:
+    """Collects the batches of a step's rounds, gathered over the processes.
+
+    Args:
+        trainer: The trainer, whose logs are kept in line with what trains.
+    """
+
+    def __init__(self, trainer: Any) -> None:
+        self._trainer = trainer
+        self._acc = trainer.accelerator
+        self._batches: list[dict[str, Tensor]] = []
+        self._slot_R: list[Tensor] = []
+        self._correct_R: list[Tensor] = []
+        self._tokens_R: list[Tensor] = []
+        self._rewards_RF: list[Tensor] = []
+        self._logged: list[dict[str, list[Any]]] = []
+
+    def add(self, output: dict[str, Any], slot_R: Tensor) -> None:
+        """Takes in a round just generated.
+
+        Args:
+            output: What TRL made of this process's rows.
+            slot_R: The plan's slot of every row of all processes; -1 for rows that only pad.
+
+        Raises:
+            UnsupportedError: for images, whose tensors have no row a rollout.
+        """
+        known = (*_LEFT, *_RIGHT, *_FLAT, _COUNT)
+        if other := sorted(set(output) - set(known)):
+            raise UnsupportedError(
+                f"methods that generate in rounds do not support {', '.join(other)} in a batch"
+            )
+        trainer = self._trainer
+        self._batches.append(
+            {name: self._gathered(name, output[name]) for name in output if name != _COUNT}
+        )
+        self._slot_R.append(slot_R)
+        self._correct_R.append(trainer._correct_R)
+        self._tokens_R.append(trainer._tokens_R)
+        self._rewards_RF.append(trainer._rewards_RF)
+        self._logged.append(
+            {name: list(entries)[-len(slot_R) :] for name, entries in _logs(trainer).items()}
+        )
+
+    def _gathered(self, name: str, tensor: Tensor) -> Tensor:
+        if tensor.dim() > 1:
+            tensor = self._acc.pad_across_processes(
+                tensor, dim=1, pad_index=self._fill(name), pad_first=name in _LEFT
+            )
+        return self._acc.gather(tensor)
+
+    def _fill(self, name: str) -> int:
+        if name in ("prompt_ids", "completion_ids"):
+            return self._trainer._tokenizer.pad_token_id
+        return int(name == "tool_mask")
+
+    def generated(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(slot, correct, tokens, rewards) of all rollouts, by slot, padding rows left out."""
+        self._order = torch.argsort(torch.cat(self._slot_R), stable=True)
+        self._order = self._order[torch.cat(self._slot_R)[self._order] >= 0]
+        parts = (self._slot_R, self._correct_R, self._tokens_R, self._rewards_RF)
+        slot_R, correct_R, tokens_R, rewards_RF = (torch.cat(p)[self._order] for p in parts)
+        return slot_R, correct_R, tokens_R, rewards_RF
+
+    @property
+    def spent(self) -> tuple[int, int]:
+        """Rollouts generated, padding rows included, and their tokens."""
+        return sum(map(len, self._slot_R)), int(torch.cat(self._tokens_R).sum())
+
+    def taken(self, kept_R: Tensor, first: int, local: int) -> dict[str, Any]:
+        """The batch of the rollouts that train, as one call of TRL's method would give it.
+
+        Args:
+            kept_R: Their positions in what `generated` returned.
+            first: Of these, the first row of this process.
+            local: Rows of this process.
+        """
+        rows = self._order[kept_R]
+        output: dict[str, Any] = {}
+        for name in self._batches[0]:
+            parts = [batch[name] for batch in self._batches]
+            if parts[0].dim() > 1:
+                parts = [_widened(p, parts, name in _LEFT, self._fill(name)) for p in parts]
+            output[name] = torch.cat(parts)[rows]
+        mask = output["completion_mask"] * output.get("tool_mask", 1)
+        count = mask.sum()
+        output = {name: tensor[first : first + local] for name, tensor in output.items()}
+        self._relog(rows.tolist())
+        return output | {_COUNT: count}
+
+    def _relog(self, rows: list[int]) -> None:
+        """Logs the rows that train, and means over everything that was generated."""
+        trainer = self._trainer
+        for name, entries in _logs(trainer).items():
+            every = []
+            for logged, slot_R in zip(self._logged, self._slot_R, strict=True):
+                found = logged.get(name, [])  # a column of the user's may start in a later round
+                every += [None] * (len(slot_R) - len(found)) + found
+            for _ in range(min(len(rows), len(entries))):
+                entries.pop()
+            entries.extend(every[row] for row in rows)
+        metrics, extra = trainer._metrics["train"], len(self._batches) - 1
+        names = [n for n in metrics if n in ("reward", "reward_std", "frac_reward_zero_std")]
+        sizes = [float((slot_R >= 0).sum()) for slot_R in self._slot_R]
+        for name in (*names, *(n for n in metrics if n.startswith("rewards/"))):
+            values = metrics[name][-extra - 1 :]
+            del metrics[name][-extra - 1 :]
+            mean = sum(v * s for v, s in zip(values, sizes, strict=True)) / sum(sizes)
+            metrics[name].append(mean)
+
+
+def _logs(trainer: Any) -> dict[str, Any]:
+    """TRL's logs of completions, one entry a row."""
+    logs = trainer._logs
+    found = {name: logs[name] for name in ("prompt", "completion", "advantages")}
+    found |= {f"rewards/{name}": entries for name, entries in logs["rewards"].items()}
+    return found | {f"extra/{name}": entries for name, entries in logs["extra"].items()}
+
+
+def _widened(tensor: Tensor, parts: list[Tensor], left: bool, fill: int) -> Tensor:
+    """Padded to the widest of the parts."""
+    missing = max(p.shape[1] for p in parts) - tensor.shape[1]
+    pad = (missing, 0) if left else (0, missing)
+    return torch.nn.functional.pad(tensor, pad, value=fill)

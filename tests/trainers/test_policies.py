@@ -1,0 +1,159 @@
+"""Every policy behind the ports trains on TRL, and rounds hand on the rollouts that they should."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gdro.core import registry
+from gdro.core.errors import UnsupportedError
+from gdro.core.trace import read_trace
+from gdro.trainers.rounds import Rounds, padded_size
+
+from .conftest import make_trainer, prompts, rare, same_weights, weights
+
+GRPO = {"gdro_preset": "grpo"}
+ROUNDS = {
+    "dapo": GRPO | {"gdro_select_policy": "dapo", "gdro_select_max_rounds": 3},
+    "dapo, uneven": {"gdro_select_policy": "dapo", "gdro_prompt_weigh": "per_prompt"},
+    "reinforce_ada": GRPO | {"gdro_rollout_allocator": "reinforce_ada"},
+    "positive": GRPO | {"gdro_rollout_allocator": "reinforce_ada", "gdro_rollout_exit": "positive"},
+}
+POLICIES: dict[str, dict[str, Any]] = (
+    {f"weigh {name}": {"gdro_prompt_weigh": name} for name in registry.WEIGH}
+    | {
+        f"weigh {name}": {"gdro_prompt_ambiguity": name}
+        for name in ("entropic", "cvar", "chi_square")
+    }
+    | {
+        f"select {name}": GRPO | {"gdro_select_policy": name}
+        for name in registry.SELECT
+        if name not in ("sample", "dapo")
+    }
+    | {"select sample": {"gdro_prompt_realisation": "sample"}}
+    | {
+        f"allocate {name}": {"gdro_rollout_allocator": name, "gdro_rollout_aggregation": "prompt"}
+        for name in registry.ALLOCATE
+        if name not in ("exp3p", "reinforce_ada")
+    }
+    | {
+        f"allocate exp3p {choice}": {
+            "gdro_rollout_allocator": "exp3p", "gdro_rollout_choice": choice,
+        }
+        for choice in ("argmax", "sample")
+    }
+    | ROUNDS
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_policy_trains(model: str, tmp_path: Path, policy: str) -> None:
+    trainer = make_trainer(
+        model, tmp_path, dataset=prompts(24), max_steps=7, **POLICIES[policy],
+        save_strategy="steps", save_steps=5,
+    )  # fmt: skip
+    before = weights(trainer)
+    trainer.train()
+    assert not same_weights(before, weights(trainer))
+    records = read_trace(tmp_path / "trace.jsonl").records
+    assert len(records) == 7
+    assert all(record["trained"] == 16 for record in records)
+    assert trainer.spent["trained"] == 7 * 16
+    generated = [record["rollouts"] for record in records]
+    if policy in ROUNDS:
+        assert max(generated) > 16
+        assert trainer.spent["rollouts"] >= sum(generated)
+    else:
+        assert generated == [16] * 7
+        assert trainer.spent["rollouts"] == 7 * 16
+    resumed = make_trainer(
+        model, tmp_path, dataset=prompts(24), max_steps=7, **POLICIES[policy],
+        save_strategy="steps", save_steps=5,
+    )  # fmt: skip
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
+    assert same_weights(weights(resumed), weights(trainer))
+    assert [r["rollouts_B"] for r in read_trace(tmp_path / "trace.jsonl").records] == [
+        r["rollouts_B"] for r in records
+    ]
+
+
+@pytest.mark.parametrize("policy", ROUNDS)
+def test_rounds_train_on_the_rollouts_that_they_say(
+    model: str, tmp_path: Path, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row by row: prompt, completion, verdict, advantage and log-probabilities belong together."""
+    trainer = make_trainer(
+        model, tmp_path, dataset=prompts(24), max_steps=6, beta=0.01, num_iterations=2,
+        **ROUNDS[policy],
+    )  # fmt: skip
+    decode = trainer.processing_class.batch_decode
+    generate = trainer._generate_and_score_completions
+    extended = 0
+
+    def checked(inputs: Any) -> Any:
+        nonlocal extended
+        output, window = generate(inputs), trainer._window
+        plan = window.plan
+        extended += plan.round > 0
+        slot_R = np.repeat(np.arange(len(plan.n_P)), plan.n_P)
+        rows = output["gdro_row"].numpy()
+        slots = slot_R[rows]
+        np.testing.assert_array_equal(np.bincount(slots, minlength=len(plan.n_P)), plan.train_P)
+        shown = decode(output["prompt_ids"], skip_special_tokens=True)
+        row_of = {prompt_id: row for row, prompt_id in enumerate(trainer._ids)}
+        meant = [trainer.train_dataset[row_of[plan.prompt_P[s]]]["prompt"] for s in slots]
+        assert shown == meant
+        said = decode(output["completion_ids"], skip_special_tokens=True)
+        assert rare(said, meant) == window.correct_R[rows].tolist()
+        for slot in np.unique(slots):  # mean and deviation over all that was generated
+            group = window.correct_R[slot_R == slot]
+            raw = (window.correct_R[rows[slots == slot]] - group.mean()) / (group.std() + 1e-4)
+            torch.testing.assert_close(output["gdro_raw_advantages"][slots == slot], raw)
+        weighted = output["gdro_raw_advantages"] * torch.tensor(plan.weight_P[slots]).float()
+        torch.testing.assert_close(output["advantages"], weighted)
+        assert output["num_items_in_batch"] == output["completion_mask"].sum()
+        full = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
+        mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
+        size = output["completion_ids"].shape[1]
+        with torch.no_grad():
+            logps = trainer._get_per_token_logps_and_entropies(trainer.model, full, mask, size)[0]
+        held = output["completion_mask"].bool()
+        torch.testing.assert_close(
+            logps[held], output["old_per_token_logps"][held], atol=1e-4, rtol=1e-3
+        )
+        logged = trainer._logs
+        assert list(logged["prompt"]) == meant
+        assert list(logged["completion"]) == said
+        assert list(logged["advantages"]) == output["advantages"].tolist()
+        assert [float(r) for r in logged["rewards"]["rare"]] == rare(said, meant)
+        return output
+
+    monkeypatch.setattr(trainer, "_generate_and_score_completions", checked)
+    trainer.train()
+    assert extended > 1
+
+
+def test_dapo_trains_on_mixed_groups_where_it_can(model: str, tmp_path: Path) -> None:
+    plain = make_trainer(model, tmp_path / "grpo", max_steps=8, **GRPO)
+    filtered = make_trainer(model, tmp_path / "dapo", max_steps=8, **ROUNDS["dapo"])
+    zero = {}
+    for name, trainer in (("grpo", plain), ("dapo", filtered)):
+        trainer.train()
+        zero[name] = np.mean([
+            log["frac_reward_zero_std"] for log in trainer.state.log_history
+            if "frac_reward_zero_std" in log
+        ])  # fmt: skip
+    assert zero["dapo"] < 0.5 * zero["grpo"]
+
+
+def test_padded_size() -> None:
+    assert [padded_size(s, 4, 3) for s in (1, 12, 13)] == [12, 12, 24]
+    assert padded_size(10, 4, 1) == 12
+
+
+def test_images_are_refused(model: str, tmp_path: Path) -> None:
+    trainer = make_trainer(model, tmp_path, **ROUNDS["dapo"])
+    with pytest.raises(UnsupportedError, match="do not support pixel_values in a batch"):
+        Rounds(trainer).add({"pixel_values": torch.zeros(1)}, torch.zeros(1))
