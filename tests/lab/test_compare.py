@@ -94,9 +94,10 @@ def test_a_comparison(tmp_path, here):
     with pytest.raises(ConfigError, match="holds a run with max_steps = 4, got 5"):
         compare(replace(study, flags=(*FLAGS, "--max_steps", "5")), console)
     results["equal_rollouts"] = False
+    results["methods"]["joint"]["rollouts"] = [8 * 32] * 2
     for table in console_tables(results):
         console.print(table)
-    assert "ROLLOUTS DIFFER" in console.export_text()
+    assert "NOT EQUAL COMPUTE: rollouts of grpo times joint 2.00x" in console.export_text()
 
 
 def test_a_mistake_shows_before_anything_runs(tmp_path, here):

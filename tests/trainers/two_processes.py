@@ -19,6 +19,11 @@ from tests.trainers.conftest import (
     weights,
 )  # fmt: skip
 
+
+def digest(end):
+    return hashlib.sha256(b"".join(end[n].numpy().tobytes() for n in sorted(end))).hexdigest()
+
+
 model, folder = sys.argv[1], Path(sys.argv[2])
 STEPS = 12
 
@@ -45,14 +50,22 @@ cut.train()
 resumed = make_trainer(model, folder / "resumed", rewards=rare, **saving)
 resumed.train(resume_from_checkpoint=str(folder / "resumed" / "checkpoint-7"))
 
+refilled = {}
+for name, changes in {
+    "dapo": {"gdro_preset": "dapo"}, "reinforce_ada": {"gdro_preset": "reinforce_ada"},
+}.items():  # fmt: skip
+    trainer = make_trainer(model, folder / name, rewards=rare, max_steps=4, **changes)
+    trainer.train()
+    refilled[name] = {"spent": trainer.spent, "weights": digest(weights(trainer))}
+
 end = weights(ragged)
-digest = hashlib.sha256(b"".join(end[name].numpy().tobytes() for name in sorted(end))).hexdigest()
 found = {
     "world": plain.accelerator.num_processes,
     "uniform_same": same_weights(weights(plain), weights(uniform)),
     "uniform_changed": not same_weights(start, weights(plain)),
     "ragged_differs": not same_weights(end, weights(even)),
     "resumed_same": same_weights(end, weights(resumed)),
-    "digest": digest,
+    "digest": digest(end),
+    "refilled": refilled,
 }
 (folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(found))

@@ -265,7 +265,9 @@ def _results(
             "values": best[method],
             "tuning": scores.get(method, []),
             **{m: [line.get(m) for line in lines] for m in (mean, passed, worst)},
-            **{m: [f.about["spent"][m] for f in folders] for m in ("rollouts", "tokens")},
+            **{
+                m: [f.about["spent"][m] for f in folders] for m in ("rollouts", "trained", "tokens")
+            },
             "seconds": [f.about["train_seconds"] for f in folders],
             "curriculum": _curriculum(folders),
         }

@@ -26,10 +26,10 @@ def scores(results: dict[str, Any]) -> Cells:
 
 def cost(results: dict[str, Any]) -> Cells:
     """What each method was run with, and what a run of it spent."""
-    rows = [["method", "values", "rollouts", "tokens", "seconds"]]
+    rows = [["method", "values", "rollouts", "of them trained", "tokens", "seconds"]]
     for name, found in results["methods"].items():
         values = " ".join(f"{key}={value}" for key, value in found["values"].items())
-        spent = [_range(found[m]) for m in ("rollouts", "tokens")]
+        spent = [_range(found[m]) for m in ("rollouts", "trained", "tokens")]
         rows.append([name, values, *spent, f"{np.mean(found['seconds']):.0f}"])
     return rows
 
@@ -65,9 +65,7 @@ def tuning(results: dict[str, Any]) -> Cells:
 def _parts(results: dict[str, Any]) -> list[tuple[str, str, Cells]]:
     """Title, note and cells of each table."""
     seeds = len(results["seeds"])
-    equal = (
-        "equal rollouts" if results["equal_rollouts"] else "ROLLOUTS DIFFER: not a fair comparison"
-    )
+    equal = "equal rollouts" if results["equal_rollouts"] else _unequal(results)
     interval = f"paired over {seeds} seeds, with the 95% t interval"
     if seeds == 1:
         interval = "of one seed: no interval"
@@ -84,6 +82,15 @@ def _parts(results: dict[str, Any]) -> list[tuple[str, str, Cells]]:
     if cells := tuning(results):
         parts.append(("Tuning", "* is the value used", cells))
     return parts
+
+
+def _unequal(results: dict[str, Any]) -> str:
+    """Who spent other than the baseline, and how much."""
+    baseline = results["baseline"]
+    spent = {name: np.mean(found["rollouts"]) for name, found in results["methods"].items()}
+    ratios = {name: s / spent[baseline] for name, s in spent.items()}
+    others = ", ".join(f"{name} {r:.2f}x" for name, r in ratios.items() if round(r, 2) != 1)
+    return f"NOT EQUAL COMPUTE: rollouts of {baseline} times {others or 'about 1, by seed'}"
 
 
 def console_tables(results: dict[str, Any]) -> list[Table]:
