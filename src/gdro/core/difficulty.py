@@ -206,6 +206,24 @@ class Difficulty:
             bin_P[known] = self._bin_of(self.pass_at_k(rows_P[known]))
         return bin_P
 
+    def class_P(self, rows_P: IntArray) -> IntArray:
+        """Class of each prompt, of which `bin_C` tells the bin: its bin, B if it has none, or
+        B + 1 + i if it has none but the i-th level. Changes by visits only.
+        """
+        class_P = self._bin[rows_P].astype(np.int64)
+        none = class_P == UNSEEN
+        level = self._level[rows_P[none]] if len(self._level) else UNSEEN
+        class_P[none] = self.num_bins + 1 + level
+        return class_P
+
+    @property
+    def bin_C(self) -> IntArray:
+        """Bin of the prompts of each class, -1 where nothing is known of them."""
+        bins = np.arange(self.num_bins)
+        known, estimate = self._levels.estimates(self.config.k)
+        level_bin = np.where(known, self._bin_of(estimate), UNSEEN)
+        return np.concatenate([bins, [UNSEEN], level_bin]).astype(np.int64)
+
     def population_B(self) -> IntArray:
         """Number of prompts in each bin; unseen prompts are in none."""
         return self._population.copy()

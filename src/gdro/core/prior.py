@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from gdro.core.passk import posterior_pass_at_k
 from gdro.core.types import FloatArray, IntArray
 
 _MEAN = (0.005, 0.995)
@@ -99,6 +100,12 @@ class LevelPriors:
         b_L = np.array([prior.b for prior in self._priors])
         known_P = (level_P >= 0) & (self._visits[level_P] >= _KNOWN)
         return a_L[level_P], b_L[level_P], known_P
+
+    def estimates(self, k: int) -> tuple[np.ndarray, FloatArray]:
+        """Whether each level is known, and the mean of pass@k under its prior."""
+        a_L = np.array([prior.a for prior in self._priors])
+        b_L = np.array([prior.b for prior in self._priors])
+        return self._visits >= _KNOWN, posterior_pass_at_k(a_L, b_L, k)
 
     def state_dict(self) -> dict[str, Any]:
         sums = np.array([prior.state_dict()["sum"] for prior in self._priors])

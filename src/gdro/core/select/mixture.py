@@ -5,93 +5,77 @@ import numpy as np
 from gdro.core.policy import Setting
 from gdro.core.select.base import Selector
 from gdro.core.select.pool import Pool
+from gdro.core.select.queues import Eligible, Queues
 from gdro.core.types import UNSEEN, FloatArray, IntArray
 
 
 class Mixture(Selector):
-    """Draws prompts so that bin b has mass q(b) in the step: `draw_by_bin`."""
+    """Draws prompts without replacement so that bin b has the expected mass q(b) in the step.
+
+    Unseen prompts keep their share of the data set; what empty bins have of q goes to the others
+    in proportion. Counts by bin are drawn systematically, so they differ from their expectation by
+    less than one; what a bin has too few eligible prompts for goes to the others likewise. Within
+    a bin those drawn longest ago come first, undrawn ones by lot.
+
+    Two bounds hold for every prompt: it is drawn at most `prompt.max_repeat` times as often as the
+    average one, rounded up (unless too few others are left), and once it has waited for
+    `prompt.max_gap` epochs it comes before all others (the longest wait first), so that a mixture
+    that has left it cannot forget it. A step costs what it draws, whatever the data set's size.
+    """
 
     def __init__(self, setting: Setting) -> None:
         self._adversary, self._config = setting.adversary, setting.config.prompt
 
     def select(self, pool: Pool, num_prompts: int, rng: np.random.Generator) -> IntArray:
-        return draw_by_bin(
-            pool.bin_N,
-            pool.visits_N,
-            pool.last_N,
-            self._adversary.q_B(pool.share_B),
-            num_prompts,
-            self._config.max_repeat,
-            self._config.max_gap,
-            rng,
-        )
+        queues = pool.queues(rng)
+        overdue = queues.longest(pool.waited, self._config.max_gap * pool.size, num_prompts)
+        limit = np.ceil(self._config.max_repeat * (pool.draws + num_prompts) / pool.size)
+        mass_C = self._mass_C(pool, queues.size_C)
+
+        def within_limit(chosen: IntArray) -> np.ndarray:
+            return pool.visits_N[chosen] < limit
+
+        missing = num_prompts - len(overdue)
+        drawn = draw_by_class(queues, mass_C, missing, rng, within_limit)
+        missing -= len(drawn)
+        rest = draw_by_class(queues, mass_C, missing, rng)
+        return rng.permutation(np.concatenate([overdue, drawn, rest]))
+
+    def _mass_C(self, pool: Pool, size_C: IntArray) -> FloatArray:
+        """Mass of each class: q of its bin, by its part of the bin's prompts; unseen: its share."""
+        bin_C = pool.bin_C
+        seen_C, num_bins = bin_C != UNSEEN, self._adversary.num_bins
+        room_B = np.bincount(bin_C[seen_C], size_C[seen_C], num_bins)
+        mass_B = _over_present(self._adversary.q_B(pool.share_B), room_B)
+        share_C = size_C / size_C.sum()
+        mass_C = np.where(seen_C, 0.0, share_C)
+        per_prompt_B = mass_B / np.maximum(room_B, 1)
+        mass_C[seen_C] = share_C[seen_C].sum() * size_C[seen_C] * per_prompt_B[bin_C[seen_C]]
+        return mass_C
 
 
-def draw_by_bin(
-    bin_N: IntArray,
-    visits_N: IntArray,
-    last_N: IntArray,
-    q_B: FloatArray,
-    num_prompts: int,
-    max_repeat: float,
-    max_gap: float,
-    rng: np.random.Generator,
-) -> IntArray:
-    """Draws rows without replacement so that bin b has the expected mass q(b).
-
-    Unseen prompts keep their share of the data set; what empty bins have of q goes to the others
-    in proportion. Counts by bin are drawn systematically, so they differ from their expectation by
-    less than one; what a bin has too few eligible prompts for goes to the others likewise. Within
-    a bin the least visited come first, equal ones by lot.
-
-    Two bounds hold for every prompt: it is drawn at most `max_repeat` times as often as the average
-    one, rounded up, and once it has waited for `max_gap` epochs it comes before all others (the
-    longest wait first), so that a mixture that has left it cannot forget it.
+def draw_by_class(
+    queues: Queues, mass_C: FloatArray, num_prompts: int, rng: np.random.Generator,
+    eligible: Eligible | None = None,
+) -> IntArray:  # fmt: skip
+    """Draws prompts by classes, each in proportion to its mass as far as it has prompts.
 
     Args:
-        bin_N: Bin of each row, -1 for unseen.
-        visits_N: How often each row was drawn before.
-        last_N: Number of draws (of any row) when each row was drawn last; 0 if never.
-        q_B: The mixture over bins.
-        num_prompts: Rows to draw.
-        max_repeat: Bound on a prompt's share of the draws, >= 1.
-        max_gap: Longest wait, in epochs of len(bin_N) draws, > 1.
-        rng: Rounding, ties, and the order of the result.
-
-    Returns:
-        Rows, in random order.
+        queues: Where they stand.
+        mass_C: Mass of each class, >= 0, on any scale.
+        num_prompts: How many; fewer come only if fewer are eligible.
+        rng: Rounds the counts of the classes.
+        eligible: Who may be drawn; all if left out.
     """
-    size, num_bins = len(bin_N), len(q_B)
-    limit = np.ceil(max_repeat * (visits_N.sum() + num_prompts) / size)
-    eligible = visits_N < limit
-    if eligible.sum() < num_prompts:  # the average prompt is always within the limit
-        eligible = np.ones(size, bool)
-    waited = visits_N.sum() - last_N
-    overdue = np.flatnonzero(waited > max_gap * size)
-    overdue = overdue[np.argsort(-waited[overdue], kind="stable")][:num_prompts]
-    eligible[overdue] = False
-    num_prompts -= len(overdue)
-    class_N = np.where(bin_N == UNSEEN, num_bins, bin_N)
-    room = np.bincount(class_N[eligible], minlength=num_bins + 1)
-    unseen = np.count_nonzero(bin_N == UNSEEN) / size
-    mass = np.append((1.0 - unseen) * _over_present(q_B, room[:-1]), unseen)
-    count = systematic(within(mass, room, num_prompts), rng)
-
-    rows = by_class(np.where(eligible, class_N, -1), count, visits_N, rng)
-    return rng.permutation(np.concatenate([overdue, rows]))
-
-
-def by_class(
-    class_N: IntArray, count_C: IntArray, visits_N: IntArray, rng: np.random.Generator
-) -> IntArray:
-    """`count` positions of each class: the least visited first, equal ones by lot."""
-    lot = rng.random(len(class_N))
-    chosen = [
-        of_class[np.lexsort((lot[of_class], visits_N[of_class]))[: count_C[c]]]
-        for c in np.flatnonzero(count_C)
-        for of_class in [np.flatnonzero(class_N == c)]
-    ]
-    return np.concatenate([np.zeros(0, np.int64), *chosen])
+    drawn, spent_C = np.zeros(0, np.int64), np.zeros(len(mass_C), bool)
+    while missing := num_prompts - len(drawn):
+        room_C = np.where(spent_C, 0, queues.size_C)
+        missing = min(missing, int(room_C.sum()))
+        if not missing:
+            break
+        found, short_C = queues.draw(systematic(within(mass_C, room_C, missing), rng), eligible)
+        drawn, spent_C = np.concatenate([drawn, found]), spent_C | short_C
+    return drawn
 
 
 def _over_present(q_B: FloatArray, room_B: IntArray) -> FloatArray:

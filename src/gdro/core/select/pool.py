@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from gdro.core.difficulty import Difficulty
+from gdro.core.select.queues import Queues
 from gdro.core.types import FloatArray, IntArray
 
 
@@ -16,6 +17,7 @@ class Pool:
         rows_N: The classifier's row of each prompt, by position in the data set.
         visits_N: int64, how often each was drawn.
         last_N: int64, number of draws (of any prompt) when each was drawn last; 0 if never.
+        draws: Number of draws so far.
     """
 
     def __init__(self, difficulty: Difficulty, rows_N: IntArray) -> None:
@@ -23,17 +25,14 @@ class Pool:
         self.rows_N = rows_N
         self.visits_N: IntArray = np.zeros(len(rows_N), np.int64)
         self.last_N: IntArray = np.zeros(len(rows_N), np.int64)
+        self.draws = 0
         self._order: IntArray = np.zeros(0, np.int64)  # what is left of the epoch
+        self._queues: Queues | None = None
 
     @property
     def size(self) -> int:
         """N."""
         return len(self.rows_N)
-
-    @property
-    def bin_N(self) -> IntArray:
-        """Bin of each prompt, -1 for unseen ones. Looks at all of them."""
-        return self._difficulty.bin_P(self.rows_N)
 
     @property
     def share_B(self) -> FloatArray:
@@ -70,10 +69,31 @@ class Pool:
             taken = np.concatenate([taken, fresh])
         return taken
 
+    def queues(self, rng: np.random.Generator) -> Queues:
+        """The prompts by class, those drawn before back in their queues; shuffled at first."""
+        if self._queues is None:
+            self._queues = self._made()
+            self._queues.append(rng.permutation(self.size))
+        self._queues.bring_back()
+        return self._queues
+
+    def _made(self) -> Queues:
+        return Queues(lambda at: self._difficulty.class_P(self.rows_N[at]), len(self.bin_C))
+
+    @property
+    def bin_C(self) -> IntArray:
+        """Bin of each class of the queues, -1 for classes of prompts that nothing is known of."""
+        return self._difficulty.bin_C
+
     def took(self, chosen: IntArray) -> None:
         """Notes that prompts were drawn."""
         self.visits_N[chosen] += 1
-        self.last_N[chosen] = self.visits_N.sum()
+        self.draws += len(chosen)
+        self.last_N[chosen] = self.draws
+
+    def waited(self, chosen: IntArray) -> IntArray:
+        """Draws (of any prompt) since each was drawn last."""
+        return self.draws - self.last_N[chosen]
 
     def state_dict(self) -> dict[str, Any]:
         """By prompt (the classifier's row), so that the data set may come in another order."""
@@ -81,7 +101,9 @@ class Pool:
             "rows": self.rows_N.copy(),
             "visits": self.visits_N.copy(),
             "last": self.last_N.copy(),
+            "draws": self.draws,
             "order": self.rows_N[self._order],
+            "queues": self._queues and self._renamed(self._queues.state_dict(), self.rows_N),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -90,7 +112,16 @@ class Pool:
         place[self.rows_N] = np.arange(self.size)
         self.visits_N[place[state["rows"]]] = state["visits"]
         self.last_N[place[state["rows"]]] = state["last"]
+        self.draws = int(state["draws"])
         self._order = place[state["order"]]
+        if state["queues"]:
+            self._queues = self._made()
+            self._queues.load_state_dict(self._renamed(state["queues"], place))
+
+    @staticmethod
+    def _renamed(queues: Mapping[str, IntArray], name_N: IntArray) -> dict[str, IntArray]:
+        """A state of the queues with other names for the prompts."""
+        return {key: queues[key] if key == "size" else name_N[queues[key]] for key in queues}
 
 
 def smallest(key_N: FloatArray, tie_N: IntArray, count: int, rng: np.random.Generator) -> IntArray:

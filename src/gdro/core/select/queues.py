@@ -1,0 +1,142 @@
+"""The data set in queues, one a difficulty class, so that a draw costs what it draws."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from gdro.core.types import IntArray
+
+Eligible = Callable[[IntArray], np.ndarray]
+
+
+class Queues:
+    """Every prompt stands in one queue: drawn from the front, it goes to the back.
+
+    The classes are the bins and, for unvisited prompts, one a level (`Difficulty.class_P`). A
+    prompt found in the queue of a class that it has left goes to the front of its own: it waited.
+
+    Args:
+        class_of: Class of given positions, as of now.
+        num_classes: C.
+    """
+
+    def __init__(self, class_of: Callable[[IntArray], IntArray], num_classes: int) -> None:
+        self._class_of = class_of
+        self._queues = [_Queue() for _ in range(num_classes)]
+        self._out: IntArray = np.zeros(0, np.int64)
+
+    @property
+    def size_C(self) -> IntArray:
+        """Prompts that stand in each queue."""
+        return np.array([len(queue) for queue in self._queues])
+
+    def append(self, positions: IntArray) -> None:
+        """Puts prompts to the back of the queues of their classes."""
+        class_P = self._class_of(positions)
+        for c in np.unique(class_P):
+            self._queues[c].append(positions[class_P == c])
+
+    def bring_back(self) -> None:
+        """Puts what was drawn to the back: of the queue of the class that it now has."""
+        self.append(self._out)
+        self._out = self._out[:0]
+
+    def longest(self, waited: Callable[[IntArray], IntArray], beyond: float, most: int) -> IntArray:
+        """Takes up to `most` prompts that have waited for more than `beyond`, longest first."""
+        found = []
+        for queue in self._queues:
+            front = queue.peek(most)
+            late = waited(front) > beyond
+            found.append(front[: len(front) if late.all() else int(np.argmin(late))])
+        candidates = np.concatenate(found)
+        chosen = candidates[np.argsort(-waited(candidates), kind="stable")[:most]]
+        for queue, front in zip(self._queues, found, strict=True):
+            taken = queue.take(len(front))
+            queue.push_front(taken[~np.isin(taken, chosen)])
+        self._out = np.concatenate([self._out, chosen])
+        return chosen
+
+    def draw(
+        self, count_C: IntArray, eligible: Eligible | None = None
+    ) -> tuple[IntArray, np.ndarray]:
+        """Takes `count` prompts of each class from the front, or as many as are eligible.
+
+        Returns:
+            The prompts, and which classes had fewer.
+        """
+        chosen, short_C = [np.zeros(0, np.int64)], np.zeros(len(count_C), bool)
+        for c in np.flatnonzero(count_C):
+            chosen.append(self._draw(int(c), int(count_C[c]), eligible))
+            short_C[c] = len(chosen[-1]) < count_C[c]
+        drawn = np.concatenate(chosen)
+        self._out = np.concatenate([self._out, drawn])
+        return drawn, short_C
+
+    def _draw(self, c: int, count: int, eligible: Eligible | None) -> IntArray:
+        queue, taken, passed = self._queues[c], [], []
+        while count and len(queue):
+            chunk = queue.take(count)
+            class_P = self._class_of(chunk)
+            for other in np.unique(class_P[class_P != c]):
+                self._queues[other].push_front(chunk[class_P == other])
+            chunk = chunk[class_P == c]
+            good = np.ones(len(chunk), bool) if eligible is None else eligible(chunk)
+            taken.append(chunk[good])
+            passed.append(chunk[~good])
+            count -= len(taken[-1])
+        if passed:
+            queue.push_front(np.concatenate(passed))
+        return np.concatenate(taken) if taken else np.zeros(0, np.int64)
+
+    def state_dict(self) -> dict[str, IntArray]:
+        """Who stands where."""
+        held = [queue.peek(len(queue)) for queue in self._queues]
+        return {"held": np.concatenate(held), "size": self.size_C, "out": self._out.copy()}
+
+    def load_state_dict(self, state: dict[str, IntArray]) -> None:
+        """Takes the place of whatever stood here before."""
+        ends = np.cumsum(state["size"])
+        self._queues = [_Queue() for _ in ends]
+        for queue, end, size in zip(self._queues, ends, state["size"], strict=True):
+            queue.append(state["held"][end - size : end])
+        self._out = state["out"].copy()
+
+
+class _Queue:
+    """An array with a head; constant amortised cost an item."""
+
+    def __init__(self) -> None:
+        self._items: IntArray = np.zeros(8, np.int64)
+        self._head = self._end = 0
+
+    def __len__(self) -> int:
+        return self._end - self._head
+
+    def peek(self, count: int) -> IntArray:
+        return self._items[self._head : min(self._head + count, self._end)].copy()
+
+    def take(self, count: int) -> IntArray:
+        items = self.peek(count)
+        self._head += len(items)
+        return items
+
+    def push_front(self, items: IntArray) -> None:
+        if len(items) > self._head:
+            self._moved(len(items) + len(self), 0)
+        self._head -= len(items)
+        self._items[self._head : self._head + len(items)] = items
+
+    def append(self, items: IntArray) -> None:
+        if self._end + len(items) > len(self._items):
+            self._moved(0, len(items))
+        self._items[self._end : self._end + len(items)] = items
+        self._end += len(items)
+
+    def _moved(self, before: int, after: int) -> None:
+        """The same items with free places before and after them, in twice the room they need."""
+        items = self.peek(len(self))
+        head, needed = before, before + len(items) + after
+        if 3 * needed > 2 * len(self._items):
+            self._items = np.zeros(2 * needed, np.int64)
+        self._items[head : head + len(items)] = items
+        self._head, self._end = head, head + len(items)
