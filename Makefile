@@ -1,5 +1,6 @@
 # make demo   set up .venv, train GRPO and GDRO side by side on the built-in suite, leave a page
 # make test   set up .venv, pass the tests
+# make theory measure what the theory bounds, print it beside the bounds
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -7,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint type bench setup clean
+.PHONY: demo test theory lint type bench setup clean
 
 setup: $(READY)
 
@@ -20,6 +21,9 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest -n 2 --dist worksteal
+
+theory: $(READY)
+	$(BIN)/pytest tests/theory -vv
 
 lint: $(READY)
 	$(BIN)/ruff check .
