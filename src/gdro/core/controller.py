@@ -337,6 +337,7 @@ class Controller:
             "bin_names": names,
             "config": self.config.to_dict(),
             "n_mean": self.n_mean,
+            "rounds": self.rounds,
         }
 
     def _parts(self) -> dict[str, Any]:

@@ -139,8 +139,7 @@ class Method:
         groups = Feedback(bin_P=plan.bin_P[live], n_P=n_P[live], correct_P=correct_P[live])
         dropped = live[self.selector.replaces(groups)]
         present_P = self._difficulty.rows(plan.prompt_P)
-        barred = np.flatnonzero(np.isin(pool.rows_N, present_P))
-        chosen = pool.next(len(dropped), rng, without=barred)
+        chosen = pool.next(len(dropped), rng, without=pool.positions(present_P))
         dropped = dropped[: len(chosen)]  # no more than the data set has
         if not len(dropped):
             return None
@@ -152,6 +151,7 @@ class Method:
         )
         live = np.flatnonzero(joined.train_P)  # means of weights are over what trains
         batch = self._batch(np.concatenate([present_P, rows])[live], int(plan.train_P.sum()))
+        batch = replace(batch, bin_P=joined.bin_P[live])  # those that the outcome will be booked on
         weights = self._weights(batch, joined.train_P[live])
         for name, weight in zip(("adversary_P", "weight_P"), weights, strict=True):
             getattr(joined, name)[live] = weight

@@ -1,6 +1,6 @@
 """All prompts of the data set, as selectors see them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class Pool:
         self.draws = 0
         self._order: IntArray = np.zeros(0, np.int64)  # what is left of the epoch
         self._queues: Queues | None = None
+        self._place: IntArray | None = None
 
     @property
     def size(self) -> int:
@@ -48,6 +49,14 @@ class Pool:
     def posterior(self, chosen: IntArray) -> tuple[FloatArray, FloatArray]:
         """Beta(a, b) of the success rate of each chosen prompt."""
         return self._difficulty.posterior(self.rows_N[chosen])
+
+    def positions(self, rows_P: IntArray) -> IntArray:
+        """Positions of those of the classifier's rows that are prompts of the data set."""
+        if self._place is None:
+            self._place = np.full(int(self.rows_N.max(initial=-1)) + 1, -1)
+            self._place[self.rows_N] = np.arange(self.size)
+        found = self._place[rows_P[rows_P < len(self._place)]]
+        return found[found >= 0]
 
     def next(
         self, count: int, rng: np.random.Generator, without: IntArray | None = None
@@ -103,25 +112,24 @@ class Pool:
             "last": self.last_N.copy(),
             "draws": self.draws,
             "order": self.rows_N[self._order],
-            "queues": self._queues and self._renamed(self._queues.state_dict(), self.rows_N),
+            "queues": self._queues
+            and self._renamed(self._queues.state_dict(), self.rows_N.__getitem__),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes up a state of the same prompts."""
-        place = np.zeros(int(self.rows_N.max(initial=-1)) + 1, np.int64)
-        place[self.rows_N] = np.arange(self.size)
-        self.visits_N[place[state["rows"]]] = state["visits"]
-        self.last_N[place[state["rows"]]] = state["last"]
+        here = self.positions(state["rows"])
+        self.visits_N[here], self.last_N[here] = state["visits"], state["last"]
         self.draws = int(state["draws"])
-        self._order = place[state["order"]]
+        self._order = self.positions(state["order"])
         if state["queues"]:
             self._queues = self._made()
-            self._queues.load_state_dict(self._renamed(state["queues"], place))
+            self._queues.load_state_dict(self._renamed(state["queues"], self.positions))
 
     @staticmethod
-    def _renamed(queues: Mapping[str, IntArray], name_N: IntArray) -> dict[str, IntArray]:
+    def _renamed(queues: Mapping[str, IntArray], name: Callable[..., IntArray]) -> dict[str, Any]:
         """A state of the queues with other names for the prompts."""
-        return {key: queues[key] if key == "size" else name_N[queues[key]] for key in queues}
+        return {key: queues[key] if key == "size" else name(queues[key]) for key in queues}
 
 
 def smallest(key_N: FloatArray, tie_N: IntArray, count: int, rng: np.random.Generator) -> IntArray:
