@@ -1,26 +1,36 @@
-"""Time of plan + observe on one core, and of `import gdro` over `import numpy`.
+"""Time and memory of the controller on one core: plan, weights and observe of a step.
 
-    python benchmarks/controller.py [--steps 200]
+Times are of the processor, so that other programs do not count; minima and medians.
 
-Prints a table and writes it to docs/results/controller.json.
+    python benchmarks/controller.py [--steps 200] [--large]
+
+Prints its tables and writes them to docs/results/controller.json: every method; the same method
+written plainly with dicts and lists (dict_and_list.py), step by step in turn; growth in the rows
+of a step and in the size of the data set; bytes a prompt; the time of `import gdro`. `--large`
+adds 10^8 integer ids, each observed once (minutes).
 """
 
 import argparse
 import json
 import platform
-import statistics
+import resource
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from dict_and_list import DictAndList
 
 from gdro import Controller, ControllerConfig, Outcome
+from gdro.core.config import DifficultyConfig
+from gdro.core.difficulty import Difficulty
 
 SIZES = {"512 x 4": (512, 4, 12), "4096 x 8": (4096, 8, 24)}
 METHODS = {
-    "grpo": {"prompt.realisation": "none", "rollout.allocator": "uniform"},
+    "grpo": {"prompt.weigh": "none", "rollout.allocator": "uniform"},
     "prompt": {"rollout.allocator": "uniform"},
     "joint (hard_first)": {},
     "joint (neyman)": {"rollout.allocator": "neyman", "rollout.aggregation": "prompt"},
@@ -28,59 +38,215 @@ METHODS = {
     "joint (exp3p, sample)": {"rollout.allocator": "exp3p"},
     "joint (exp3p, argmax)": {"rollout.allocator": "exp3p", "rollout.choice": "argmax"},
 }
+PLAIN = {  # what DictAndList does: no discounting, a given prior
+    "difficulty.memory": "all", "difficulty.prior": "fixed", "difficulty.prior_column": "rate",
+    "rollout.choice": "argmax",
+}  # fmt: skip
+LARGE = 10**8
 
 
-def measure(method: dict[str, str], prompts: int, n_mean: int, n_max: int, steps: int) -> dict:
-    """Milliseconds of plan and of observe, median over the second half of `steps`."""
+def rates(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Success rates whose pass@8 is uniform: all ten bins are active."""
+    return 1 - (1 - rng.random(size)) ** (1 / 8)
+
+
+def spread(seconds: list[float]) -> dict[str, float]:
+    """Milliseconds of the second half, when everything is warm."""
+    late = 1e3 * np.array(seconds[len(seconds) // 2 :])
+    return {"min": float(late.min()), "median": float(np.median(late))}
+
+
+def step(controller: Controller, ids: np.ndarray, rate_N: np.ndarray, rng: Any) -> tuple:
+    """Seconds of plan and of observe."""
+    start = time.thread_time()
+    plan = controller.plan(ids)
+    planned = time.thread_time() - start
+    slot_R = np.repeat(np.arange(len(ids)), plan.n_P)
+    correct_R = rng.random(len(slot_R)) < rate_N[ids][slot_R]
+    outcome = Outcome(prompt_R=ids[slot_R], slot_R=slot_R, correct_R=correct_R)
+    start = time.thread_time()
+    controller.observe(plan, outcome)
+    return planned, time.thread_time() - start
+
+
+def measure(
+    method: dict[str, str], prompts: int, n_mean: int, n_max: int, steps: int, known: int = 0
+) -> dict[str, dict[str, float]]:
+    """Of plan, of observe and of both; `known` prompts have been visited before."""
     config = ControllerConfig.from_dict({**method, "rollout.n_max": n_max})
     controller = Controller(config, n_mean=n_mean, seed=0)
     rng = np.random.default_rng(0)
-    rate_N = rng.beta(0.4, 0.6, 4 * prompts)
-    taken: dict[str, list[float]] = {"plan": [], "observe": []}
+    rate_N = rates(rng, max(known, 4 * prompts))
+    if known:
+        rows = controller.difficulty.rows(np.arange(known))
+        once = np.full(known, n_mean)
+        controller.difficulty.observe(rows, once, rng.binomial(once, rate_N))
+    found = [step(controller, rng.choice(len(rate_N), prompts, replace=False, shuffle=False),
+                  rate_N, rng) for _ in range(steps)]  # fmt: skip
+    planned, observed = (list(times) for times in zip(*found, strict=True))
+    total = [sum(times) for times in found]
+    return {"plan": spread(planned), "observe": spread(observed), "both": spread(total)}
+
+
+def against_plain(allocator: str, prompts: int, n_mean: int, n_max: int, steps: int) -> dict:
+    """Ours and the dicts and lists, in turn on the same prompts."""
+    rng = np.random.default_rng(0)
+    rate_N = rates(rng, 4 * prompts)
+    utility = rng.normal(0.5, 0.2, (10, n_max - 1))
+    config = {**PLAIN, "rollout.allocator": allocator, "rollout.n_max": n_max}
+    ours = Controller(ControllerConfig.from_dict(config), n_mean=n_mean, seed=0)
+    ours.bind(np.arange(len(rate_N)), prior=rate_N.tolist())
+    if allocator == "exp3p":
+        bandit = ours.method.allocator
+        bandit.load_state_dict({**bandit.state_dict(), "mean_BK": utility})
+    arms = {(b, 2 + j): x for (b, j), x in np.ndenumerate(utility)}
+    known = dict(enumerate(rate_N.tolist()))
+    plain = DictAndList(allocator, n_mean, 2, n_max, known, arms)
+    taken: dict[str, list[float]] = {"ours": [], "plain": []}
+    active = []
     for _ in range(steps):
         ids = rng.choice(len(rate_N), prompts, replace=False)
-        start = time.perf_counter()
-        plan = controller.plan(ids)
-        taken["plan"].append(time.perf_counter() - start)
-        slot_R = np.repeat(np.arange(prompts), plan.n_P)
-        outcome = Outcome(
-            prompt_R=ids[slot_R],
-            slot_R=slot_R,
-            correct_R=rng.random(len(slot_R)) < rate_N[ids][slot_R],
-        )
-        start = time.perf_counter()
-        controller.observe(plan, outcome)
-        taken["observe"].append(time.perf_counter() - start)
-    return {k: 1e3 * statistics.median(v[steps // 2 :]) for k, v in taken.items()}
+        taken["ours"].append(sum(step(ours, ids, rate_N, rng)))
+        rows = ids.tolist()
+        active.append(len({plain.bin_of[i] for i in rows}))
+        start = time.thread_time()
+        counts, _ = plain.plan(rows)
+        planned = time.thread_time() - start
+        right = {i: (rng.random(n) < rate_N[i]).tolist() for i, n in zip(rows, counts, strict=True)}
+        start = time.thread_time()
+        plain.observe(rows, counts, right)
+        taken["plain"].append(planned + time.thread_time() - start)
+    found: dict[str, Any] = {name: spread(times) for name, times in taken.items()}
+    found["ratio"] = found["plain"]["median"] / found["ours"]["median"]
+    return {"allocator": allocator, "active_bins": min(active[steps // 2 :]), **found}
+
+
+def bytes_a_prompt(**fields: Any) -> float:
+    """Of the state after one visit of 10^5 prompts with integer ids (a full window, for one)."""
+    size, visits = 10**5, fields.get("window", 1)
+    difficulty = Difficulty(DifficultyConfig(**fields))
+    rows = difficulty.rows(np.arange(size))
+    for _ in range(visits):
+        difficulty.observe(rows, np.full(size, 4), np.full(size, 1))
+    memory, index = difficulty._memory, difficulty._index
+    arrays = [difficulty._bin, index._page, index._table]
+    arrays += [x for x in vars(memory).values() if isinstance(x, np.ndarray)]
+    return sum(x.nbytes for x in arrays) / size
+
+
+def bytes_a_string_id(size: int = 10**5) -> float:
+    """What the index of string ids takes: a dict's entry (the strings are the data set's own)."""
+    ids = [f"prompt-{i:012d}" for i in range(size)]
+    difficulty = Difficulty(DifficultyConfig())
+    tracemalloc.start()
+    difficulty._index.rows(ids)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return held / size
+
+
+def large() -> dict[str, float]:
+    """10^8 integer ids, all of them observed once, then steps on any of them: peak memory."""
+    start = time.perf_counter()
+    controller = Controller(n_mean=4, seed=0)
+    rng = np.random.default_rng(0)
+    for first in range(0, LARGE, 1 << 20):
+        rows = controller.difficulty.rows(np.arange(first, min(first + (1 << 20), LARGE)))
+        n = np.full(len(rows), 4)
+        controller.difficulty.observe(rows, n, rng.integers(0, 5, len(rows)))
+    seconds = time.perf_counter() - start
+    rate_N = np.full(1, 0.5)
+    found = []
+    for _ in range(60):
+        ids = rng.integers(0, LARGE, 512)
+        found.append(sum(step(controller, np.unique(ids), np.broadcast_to(rate_N, LARGE), rng)))
+    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"ids": LARGE, "peak_gib": kib / 2**20, "fill_s": seconds, "step": spread(found)}  # type: ignore[dict-item]
+
+
+def fresh(code: str) -> str:
+    """What a fresh interpreter prints."""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True,
+                         cwd=Path(__file__).parent)  # fmt: skip
+    return run.stdout
 
 
 def import_seconds(module: str) -> float:
     """Of a fresh interpreter, median of 7."""
     code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
-    run = [sys.executable, "-c", code]
-    found = [float(subprocess.run(run, capture_output=True, check=True).stdout) for _ in range(7)]
-    return statistics.median(found)
+    return float(np.median([float(fresh(code)) for _ in range(7)]))
+
+
+def show(times: dict[str, float]) -> str:
+    return f"{times['min']:.2f} / {times['median']:.2f}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=200)
-    steps = parser.parse_args().steps
-    rows = []
-    print(f"{'plan + observe, ms, median':34}" + "".join(f"{size:>22}" for size in SIZES))
-    for name, method in METHODS.items():
-        row: dict = {"method": name}
-        for size, (prompts, n_mean, n_max) in SIZES.items():
-            row[size] = measure(method, prompts, n_mean, n_max, steps if prompts < 1000 else 60)
-        rows.append(row)
-        cells = [f"{r['plan']:.2f} + {r['observe']:.2f}" for r in (row[s] for s in SIZES)]
-        print(f"{name:34}" + "".join(f"{cell:>22}" for cell in cells))
-    imports = {name: import_seconds(name) for name in ("numpy", "gdro")}
-    print(f"import numpy {imports['numpy']:.3f} s, import gdro {imports['gdro']:.3f} s")
+    parser.add_argument("--large", action="store_true", help="10^8 integer ids as well")
+    args = parser.parse_args()
     out = Path(__file__).parents[1] / "docs" / "results" / "controller.json"
+    old = json.loads(out.read_text()) if out.exists() else {}
+    few = max(args.steps // 4, 8)
+    found: dict[str, Any] = {"python": platform.python_version(), "numpy": np.__version__}
+
+    print(f"{'plan + observe, ms, min / median':34}" + "".join(f"{size:>18}" for size in SIZES))
+    found["milliseconds"] = []
+    for name, method in METHODS.items():
+        row: dict[str, Any] = {"method": name}
+        for size, (prompts, n_mean, n_max) in SIZES.items():
+            steps = args.steps if prompts < 1000 else few
+            row[size] = measure(method, prompts, n_mean, n_max, steps)
+        found["milliseconds"].append(row)
+        print(f"{name:34}" + "".join(f"{show(row[s]['both']):>18}" for s in SIZES))
+
+    print(f"\n{'10 active bins':34}{'ours':>18}{'dicts and lists':>22}{'ratio':>8}")
+    found["plain"] = []
+    for size, (prompts, n_mean, n_max) in SIZES.items():
+        for allocator in ("hard_first", "exp3p"):
+            steps = few if prompts < 1000 else 8
+            row = {"size": size, **against_plain(allocator, prompts, n_mean, n_max, steps)}
+            found["plain"].append(row)
+            print(f"{allocator + ', ' + size:34}{show(row['ours']):>18}{show(row['plain']):>22}"
+                  f"{row['ratio']:>8.0f}")  # fmt: skip
+
+    methods = {name: METHODS[name] for name in ("joint (hard_first)", "joint (exp3p, sample)")}
+    print(f"\n{'rows of a step, x 4':34}" + "".join(f"{name:>24}" for name in methods))
+    found["rows"] = []
+    for prompts in (512, 1024, 2048, 4096, 8192):
+        row = {"rows": prompts}
+        row |= {name: measure(m, prompts, 4, 12, few)["both"] for name, m in methods.items()}
+        found["rows"].append(row)
+        print(f"{prompts:<34}" + "".join(f"{show(row[name]):>24}" for name in methods))
+
+    print(f"\n{'known prompts, 512 x 4':34}" + "".join(f"{name:>24}" for name in methods))
+    found["known"] = []
+    for known in (10**4, 10**5, 10**6, 10**7):
+        row = {"known": known}
+        row |= {name: measure(m, 512, 4, 12, few, known)["both"] for name, m in methods.items()}
+        found["known"].append(row)
+        print(f"{known:<34}" + "".join(f"{show(row[name]):>24}" for name in methods))
+
+    kept = 64
+    found["bytes"] = {
+        "discounted": bytes_a_prompt(), "all": bytes_a_prompt(memory="all"),
+        "discounted, any": bytes_a_prompt(estimator="any"),
+        f"window, {kept} visits kept": bytes_a_prompt(memory="window", window=kept),
+        "a string id instead of 4": bytes_a_string_id(),
+    }  # fmt: skip
+    print("\nbytes a prompt: " + ", ".join(f"{k} {v:.1f}" for k, v in found["bytes"].items()))
+    found["import"] = {name: import_seconds(name) for name in ("numpy", "gdro")}
+    print("import: " + ", ".join(f"{k} {v:.3f} s" for k, v in found["import"].items()))
+    if args.large:
+        found["large"] = json.loads(fresh("import json, controller as c; "
+                                          "print(json.dumps(c.large()))"))  # fmt: skip
+        print(f"10^8 integer ids: {found['large']['peak_gib']:.2f} GiB at most, "
+              f"{show(found['large']['step'])} ms a step of 512 x 4")  # fmt: skip
+    elif "large" in old:
+        found["large"] = old["large"]
     out.parent.mkdir(parents=True, exist_ok=True)
-    host = {"python": platform.python_version(), "numpy": np.__version__}
-    out.write_text(json.dumps({"milliseconds": rows, "import": imports, **host}, indent=1) + "\n")
+    out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

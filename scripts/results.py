@@ -81,21 +81,7 @@ def page() -> str:
             "",
         ]
     if found := measured("controller"):
-        sizes = [key for key in found["milliseconds"][0] if key != "method"]
-        rows = [
-            [row["method"], *(f"{row[s]['plan']:.2f} + {row[s]['observe']:.2f}" for s in sizes)]
-            for row in found["milliseconds"]
-        ]
-        times = found["import"]
-        lines += [
-            "## Cost of the controller",
-            "",
-            "`benchmarks/controller.py`, one core, plan + observe, median ms:",
-            "",
-            *table(["method", *(f"{s} rollouts" for s in sizes)], rows),
-            f"`import gdro` takes {times['gdro'] - times['numpy']:.2f} s more than `import numpy`.",
-            "",
-        ]
+        lines += controller(found)
     if real := measured("real_text"):
         rows = [
             [name, str(r["steps"]), f"{r['pass@8'][0]:.3f} → {r['pass@8'][-1]:.3f}",
@@ -111,6 +97,54 @@ def page() -> str:
             *table(["run", "steps", "pass@8", "bins", "weights by bin", "rollouts by bin"], rows),
         ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def controller(found: dict[str, Any]) -> list[str]:
+    """Time and memory of the controller."""
+
+    def ms(times: dict[str, float]) -> str:
+        return f"{times['median']:.2f} ({times['min']:.2f})"
+
+    sizes = [key for key in found["milliseconds"][0] if key != "method"]
+    methods = [
+        [row["method"], *(f"{row[s]['plan']['median']:.2f} + {row[s]['observe']['median']:.2f} = "
+                          f"{ms(row[s]['both'])}" for s in sizes)]
+        for row in found["milliseconds"]
+    ]  # fmt: skip
+    plain = [
+        [row["allocator"], row["size"], ms(row["ours"]), ms(row["plain"]), f"{row['ratio']:.0f}"]
+        for row in found["plain"]
+    ]
+    lines = [
+        "## Cost of the controller",
+        "",
+        "`benchmarks/controller.py`, processor time on one core, ms a step, plan + observe, median",
+        "(and minimum):",
+        "",
+        *table(["method", *(f"{s} rollouts" for s in sizes)], methods),
+        "The same method written plainly (`benchmarks/dict_and_list.py`: a dict of counts, rows",
+        "one by one, a DP over a dict of sums that carry their choices), in turn on the same",
+        "prompts, ten active bins:",
+        "",
+        *table(["allocator", "rollouts", "ours, ms", "dicts and lists, ms", "ratio"], plain),
+    ]
+    for key, name in (("rows", "prompts of a step, x 4"), ("known", "known prompts, 512 x 4")):
+        timed = [column for column in found[key][0] if column != key]
+        rows = [[f"{row[key]:,}", *(ms(row[name]) for name in timed)] for row in found[key]]
+        lines += table([name, *(f"{name}, ms" for name in timed)], rows)
+    lines += table(
+        ["state", "bytes a prompt"], [[k, f"{v:.0f}"] for k, v in found["bytes"].items()]
+    )
+    if big := found.get("large"):
+        lines += [
+            f"{big['ids']:,} integer ids, each observed once: {big['peak_gib']:.1f} GiB at most "
+            "(the whole process),",
+            f"then {ms(big['step'])} ms for a step of 512 x 4 on any of them.",
+            "",
+        ]
+    times = found["import"]
+    took = f"`import gdro` takes {times['gdro'] - times['numpy']:.2f} s more than `import numpy`."
+    return [*lines, took, ""]
 
 
 def spread(values: list[float]) -> str:

@@ -274,7 +274,9 @@ class Controller:
                 n_P=n_P,
                 correct_P=correct_P,
                 loss_P=loss_P,
-                pass_at_k_P=self.difficulty.pass_at_k(rows_P),
+                pass_at_k_P=self.difficulty.pass_at_k(rows_P)
+                if prompt.weigh == "gdro" and prompt.signal == "failure"
+                else None,
             ),
             bin_P,
         )

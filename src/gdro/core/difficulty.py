@@ -41,6 +41,9 @@ class Difficulty:
         self.num_bins = 0 if config.source.startswith("column:") else config.bins
         self.labels: list[str] = []
         self._inner = np.asarray(config.boundaries[1:-1])
+        # Edges by bin, open at both ends; the last entry is that of bin -1, which all leave.
+        self._lower = np.concatenate([[-np.inf], self._inner, [np.inf]])
+        self._upper = np.concatenate([self._inner, [np.inf, -np.inf]])
         self._index = PromptIndex()
         self._memory: Memory
         if config.memory == "window":
@@ -81,9 +84,11 @@ class Difficulty:
         if len(self._level):
             self._level = grown(self._level, size, UNSEEN)
         if self.config.source == "random":
-            new = np.flatnonzero(rows_P >= before)
+            new, first = np.unique(rows_P, return_index=True)
+            fresh = new >= before
             ids = normalised(prompt_ids)
-            self._assign(rows_P[new], np.array([_hash(ids[i]) % self.num_bins for i in new]))
+            drawn = [_hash(ids[i]) % self.num_bins for i in first[fresh]]
+            self._assign(new[fresh], np.array(drawn, np.int64))
         return rows_P
 
     def set_groups(self, rows_P: IntArray, labels: Sequence[Any]) -> None:
@@ -116,7 +121,8 @@ class Difficulty:
                 f"{self.config.source}: {sorted(unknown)[0]!r} is not among the groups "
                 f"set first ({', '.join(self.labels[:5])}, ...)"
             )
-        self._assign(rows_P, np.array([bin_of[name] for name in names.tolist()], np.int64))
+        rows_P, first = np.unique(rows_P, return_index=True)
+        self._assign(rows_P, np.array([bin_of[name] for name in names.tolist()], np.int64)[first])
 
     def set_prior(self, rows_P: IntArray, rate_P: FloatArray) -> None:
         """Success rates known beforehand, as `prior_strength` pseudo-rollouts each.
@@ -135,7 +141,7 @@ class Difficulty:
         self._rate = grown(self._rate, len(self._index), np.nan)
         self._rate[rows_P] = rate_P
         if self.config.source == "online":
-            fresh = rows_P[self._bin[rows_P] == UNSEEN]
+            fresh = np.unique(rows_P[self._bin[rows_P] == UNSEEN])
             self._assign(fresh, self._bin_of(self.pass_at_k(fresh)))
 
     def set_levels(self, rows_P: IntArray, labels: Sequence[Any]) -> None:
@@ -173,9 +179,10 @@ class Difficulty:
             level_a, level_b, known = self._levels.lookup(self._level[rows_P])
             a, b = np.where(known, level_a + c, a), np.where(known, level_b + (n - c), b)
         if len(self._rate):
-            rate = self._rate[rows_P].astype(np.float64)
-            a += np.nan_to_num(self.config.prior_strength * rate)
-            b += np.nan_to_num(self.config.prior_strength * (1 - rate))
+            rate, strength = self._rate[rows_P].astype(np.float64), self.config.prior_strength
+            given = ~np.isnan(rate)
+            a += np.where(given, strength * rate, 0.0)
+            b += np.where(given, strength * (1 - rate), 0.0)
         return a, b
 
     def success(self, rows_P: IntArray) -> FloatArray:
@@ -245,19 +252,28 @@ class Difficulty:
         if not np.all((correct_P >= 0) & (correct_P <= n_P)):
             raise DataError("correct rollouts of a visit must lie between 0 and its rollouts")
         visited = n_P > 0
-        rows_P, n_P, correct_P = rows_P[visited], n_P[visited], correct_P[visited]
+        if not visited.all():
+            rows_P, n_P, correct_P = rows_P[visited], n_P[visited], correct_P[visited]
         self._moved, self._visits = 0, len(rows_P)
         if len(rows_P) == 0:
             return
         self._prior.observe(n_P, correct_P)
         if len(self._level):
             self._levels.observe(self._level[rows_P], n_P, correct_P)
+        ordered = np.sort(rows_P)
+        if (ordered[1:] != ordered[:-1]).all():
+            self._visit(rows_P, n_P, correct_P)
+            return
         turn = _occurrence(rows_P)
         for t in range(int(turn.max()) + 1):
             now = turn == t
-            self._memory.add(rows_P[now], n_P[now], correct_P[now])
-            if self.config.source == "online":
-                self._rebin(rows_P[now])
+            self._visit(rows_P[now], n_P[now], correct_P[now])
+
+    def _visit(self, rows_P: IntArray, n_P: IntArray, correct_P: IntArray) -> None:
+        """One visit of each row, all distinct."""
+        self._memory.add(rows_P, n_P, correct_P)
+        if self.config.source == "online":
+            self._rebin(rows_P)
 
     def _rebin(self, rows_P: IntArray) -> None:
         """Moves prompts whose estimate has left its bin by enough.
@@ -273,19 +289,21 @@ class Difficulty:
         """
         old = self._bin[rows_P].astype(np.int64)
         estimate = self.pass_at_k(rows_P)
-        target = self._bin_of(estimate)
         if self.config.binning == "interval":
             low, high = posterior_pass_at_k_interval(
                 *self.posterior(rows_P), self.config.k, self.config.credibility
             )
         else:
             low, high = estimate - self.config.delta, estimate + self.config.delta
-        lowest = self._bin_of(low + _TOLERANCE)
-        highest = np.maximum(lowest, self._bin_of(high - _TOLERANCE))
-        new = np.clip(old, lowest, highest)
-        if self.config.binning == "interval":
-            new = np.where(new == old, old, np.clip(target, lowest, highest))
-        new = np.where(old == UNSEEN, target, new)
+        low, high = low + _TOLERANCE, high - _TOLERANCE
+        # Few leave; an unseen prompt, whose bin has no edges, does.
+        leaves = (low >= self._upper[old]) | (high < self._lower[old])
+        rows_P, old, estimate = rows_P[leaves], old[leaves], estimate[leaves]
+        lowest = self._bin_of(low[leaves])
+        highest = np.maximum(lowest, self._bin_of(high[leaves]))
+        target = self._bin_of(estimate)
+        aim = target if self.config.binning == "interval" else old
+        new = np.where(old == UNSEEN, target, np.minimum(np.maximum(aim, lowest), highest))
         self._moved += int(np.count_nonzero((new != old) & (old != UNSEEN)))
         self._assign(rows_P, new)
 
@@ -294,12 +312,12 @@ class Difficulty:
         return np.searchsorted(self._inner, estimate_P, side="right")
 
     def _assign(self, rows_P: IntArray, bin_P: IntArray) -> None:
-        """Sets bins and keeps `population_B`; a row given twice must be given one bin."""
-        rows_P, first = np.unique(rows_P, return_index=True)
-        for bins, sign in ((self._bin[rows_P], -1), (bin_P[first], 1)):
-            held = bins[bins != UNSEEN]
-            self._population += sign * np.bincount(held, minlength=self.num_bins)
-        self._bin[rows_P] = bin_P[first]
+        """Sets the bins of distinct rows, and keeps `population_B`."""
+        size = self.num_bins + 1  # the first place is that of unseen prompts
+        gained = np.bincount(bin_P + 1, minlength=size)
+        lost = np.bincount(self._bin[rows_P].astype(np.int64) + 1, minlength=size)
+        self._population += (gained - lost)[1:]
+        self._bin[rows_P] = bin_P
 
     # --- reporting and state ---
 

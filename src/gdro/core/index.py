@@ -18,8 +18,11 @@ def grown(array: np.ndarray, size: int, fill: float = 0) -> np.ndarray:
     """Returns `array` with room for at least `size` rows, at amortised constant cost a row."""
     if size <= len(array):
         return array
-    more = np.full((max(size, len(array) * 3 // 2, 64), *array.shape[1:]), fill, array.dtype)
+    shape = (max(size, len(array) * 3 // 2, 64), *array.shape[1:])
+    more = np.zeros(shape, array.dtype)  # memory that is not touched yet costs nothing
     more[: len(array)] = array
+    if fill:
+        more[len(array) :] = fill
     return more
 
 
@@ -97,17 +100,25 @@ class PromptIndex:
             found = [rows.setdefault(i, len(rows)) for i in known]
             self._size = len(rows)
             return np.asarray(found, np.int64)
-        upper, lower = np.divmod(known, _PAGE)
-        self._page = grown(self._page, int(upper.max()) + 1)
-        fresh = np.unique(upper[self._page[upper] == 0])
+        upper, lower = known // _PAGE, known % _PAGE
+        self._page = grown(self._page, int(known.max()) // _PAGE + 1)
+        found = self._table[self._page[upper], lower]
+        if not found.all():
+            self._add(known[found == 0])
+            found = self._table[self._page[upper], lower]
+        return found.astype(np.int64) - 1
+
+    def _add(self, ids: IntArray) -> None:
+        """Gives the next rows to absent integer ids, which may repeat."""
+        new, first = np.unique(ids, return_index=True)
+        new = new[np.argsort(first)]  # in the order of first sight
+        upper = np.unique(new // _PAGE)
+        fresh = upper[self._page[upper] == 0]
         self._page[fresh] = self._pages + np.arange(len(fresh))
         self._pages += len(fresh)
         self._table = grown(self._table, self._pages)
-        new, first = np.unique(known[self._table[self._page[upper], lower] == 0], return_index=True)
-        new = new[np.argsort(first)]  # in the order of first sight
         self._table[self._page[new // _PAGE], new % _PAGE] = self._size + 1 + np.arange(len(new))
         self._size += len(new)
-        return self._table[self._page[upper], lower].astype(np.int64) - 1
 
     def state_dict(self) -> dict[str, Any]:
         """Ids in the order of their rows: an integer array, or strings as JSON in bytes."""

@@ -54,16 +54,20 @@ class CountMemory:
         self._sum: np.ndarray = np.zeros((0, 4 if flags else 2), np.float32)
 
     def add(self, rows_P: IntArray, n_P: IntArray, correct_P: IntArray) -> None:
-        visit = np.stack((n_P, correct_P, np.ones_like(n_P), correct_P > 0), axis=1)
-        kept = self._factor * self._sum[rows_P]
-        self._sum[rows_P] = kept + visit[:, : self._sum.shape[1]].astype(np.float32)
+        sums = self._factor * self._sum.take(rows_P, axis=0)
+        sums[:, 0] += n_P
+        sums[:, 1] += correct_P
+        if sums.shape[1] > 2:
+            sums[:, 2] += 1
+            sums[:, 3] += correct_P > 0
+        self._sum[rows_P] = sums
 
     def counts(self, rows_P: IntArray) -> tuple[FloatArray, FloatArray]:
-        found = self._sum[rows_P].astype(np.float64)
+        found = self._sum.take(rows_P, axis=0).astype(np.float64)
         return found[:, 0], found[:, 1]
 
     def flags(self, rows_P: IntArray) -> tuple[FloatArray, FloatArray]:
-        found = self._sum[rows_P].astype(np.float64)
+        found = self._sum.take(rows_P, axis=0).astype(np.float64)
         return found[:, 2], found[:, 3]
 
     def grow(self, size: int) -> None:

@@ -29,17 +29,18 @@ class Rollouts:
             The slots, their rollouts and right ones among them, mean loss and mean score (None
             where not given), and the tokens of all (nan where not given).
         """
-        slot_R = self.slot_R[kept_R]
+        kept: np.ndarray | slice = slice(None) if kept_R.all() else kept_R
+        slot_R, correct_R = self.slot_R[kept], self.correct_R[kept]
         n_S = np.bincount(slot_R, minlength=size)
         slots = np.flatnonzero(n_S)
 
         def mean_P(values_R: FloatArray | None) -> FloatArray | None:
             if values_R is None:
                 return None
-            return np.bincount(slot_R, values_R[kept_R], size)[slots] / n_S[slots]
+            return np.bincount(slot_R, values_R[kept], size)[slots] / n_S[slots]
 
-        right_S = np.bincount(slot_R, self.correct_R[kept_R], size)
-        tokens = np.nan if self.tokens_R is None else float(self.tokens_R[kept_R].sum())
+        right_S = np.bincount(slot_R, correct_R, size)
+        tokens = np.nan if self.tokens_R is None else float(self.tokens_R[kept].sum())
         n_P, correct_P = n_S[slots], np.rint(right_S[slots]).astype(np.int64)
         return slots, n_P, correct_P, mean_P(self.loss_R), mean_P(self.score_R), tokens
 
@@ -78,15 +79,17 @@ def _slots_and_correct(plan: Plan, outcome: Outcome) -> tuple[IntArray, FloatArr
     """The slot and the 0/1 of each rollout."""
     prompt_R, prompt_P = np.asarray(outcome.prompt_R), np.asarray(plan.prompt_P)
     correct_R = _as_long(outcome.correct_R, prompt_R, "correct_R")
-    if not np.isin(correct_R, (0.0, 1.0)).all():
-        row = int(np.argmin(np.isin(correct_R, (0.0, 1.0))))
+    other_R = (correct_R != 0) & (correct_R != 1)
+    if other_R.any():
+        row = int(np.argmax(other_R))
         raise DataError(f"correct_R must be 0 or 1, got {correct_R[row]} at rollout {row}")
     if outcome.slot_R is not None:
         slot_R = _as_long(outcome.slot_R, prompt_R, "slot_R").astype(np.int64)
         if len(slot_R) and not (slot_R.min() >= 0 and slot_R.max() < len(prompt_P)):
             raise DataError(f"slot_R must lie in 0 .. {len(prompt_P) - 1}")
-        if len(slot_R) and not (prompt_P[slot_R] == prompt_R).all():
-            row = int(np.argmin(prompt_P[slot_R] == prompt_R))
+        same_R = prompt_P[slot_R] == prompt_R if len(slot_R) else np.ones(0, bool)
+        if not same_R.all():
+            row = int(np.argmin(same_R))
             raise DataError(
                 f"rollout {row} is of prompt {prompt_R[row].item()!r}, but its slot of the plan is "
                 f"of {prompt_P[slot_R[row]].item()!r}"

@@ -71,10 +71,14 @@ def posterior_pass_at_k(a: ArrayLike, b: ArrayLike, k: int) -> FloatArray:
         float64 in (0, 1).
     """
     a_, b_ = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    log_fail = np.zeros(np.broadcast_shapes(a_.shape, b_.shape))
-    for i in range(k):  # in logarithms: no cancellation where pass@k is tiny
-        log_fail += np.log1p(-a_ / (a_ + b_ + i))
-    return -np.expm1(log_fail)
+    total = a_ + b_
+    found = np.zeros(total.shape)
+    added, right = np.empty(total.shape), np.empty(total.shape)
+    for i in range(k):  # a sum of what each rollout adds: no cancellation where pass@k is tiny
+        np.divide(a_, np.add(total, i, out=right), out=right)
+        np.subtract(1.0, found, out=added)
+        found += np.multiply(added, right, out=added)
+    return found
 
 
 def posterior_pass_at_k_interval(

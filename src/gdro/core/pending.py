@@ -46,7 +46,7 @@ class Pending:
         self.check(plan)
         seen_P = self._seen[plan.step]
         kept_R = ~seen_P[slot_R]
-        refused = len(np.unique(slot_R[~kept_R]))
+        refused = 0 if kept_R.all() else len(np.unique(slot_R[~kept_R]))
         if refused and not self.refused:
             warnings.warn(
                 f"plan {plan.step}: {refused} slots had an outcome before; their second is refused",

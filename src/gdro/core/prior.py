@@ -53,17 +53,18 @@ class FittedPrior:
     def observe(self, n_P: IntArray, correct_P: IntArray) -> None:
         """Adds one visit per entry; n_P >= 1."""
         n, c = n_P.astype(np.float64), correct_P.astype(np.float64)
-        pairs = n > 1
-        square = (c * (c - 1))[pairs] / (n * (n - 1))[pairs]
+        rate, pairs = c / n, np.count_nonzero(n > 1)
+        square = rate * (c - 1) / np.maximum(n - 1, 1)  # c <= n: 0 at n = 1
         self._sum *= 2.0 ** (-len(n) / _HALF_LIFE)
-        self._sum += (len(n), (c / n).sum(), pairs.sum(), square.sum())
+        self._sum += (len(n), rate.sum(), pairs, square.sum())
         self._fit()
 
     def _fit(self) -> None:
-        mean = float(np.clip(self._sum[1] / self._sum[0], *_MEAN))
-        spread = (self._sum[3] / self._sum[2] - mean**2) / (mean * (1 - mean))  # 1 / (a + b + 1)
+        visits, total, pairs, squares = self._sum.tolist()
+        mean = min(max(total / visits, _MEAN[0]), _MEAN[1])
+        spread = (squares / pairs - mean**2) / (mean * (1 - mean))  # 1 / (a + b + 1)
         low, high = _STRENGTH
-        strength = 1.0 / float(np.clip(spread, 1 / (high + 1), 1 / (low + 1))) - 1.0
+        strength = 1.0 / min(max(spread, 1 / (high + 1)), 1 / (low + 1)) - 1.0
         self.a, self.b = strength * mean, strength * (1 - mean)
 
     def state_dict(self) -> dict[str, Any]:

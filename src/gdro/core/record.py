@@ -63,22 +63,31 @@ def make_record(
         population_B: Known prompts by bin.
         extra: Metrics of the parts, under their own names.
     """
-    seen = bin_P != UNSEEN
+    place_P = bin_P - UNSEEN  # unseen prompts first, then the bins
 
-    def by_bin(values_P: Any) -> FloatArray:
-        values = np.asarray(values_P, np.float64)[seen]
-        return np.bincount(bin_P[seen], weights=values, minlength=num_bins).astype(np.float64)
+    def sums(values_P: Any) -> tuple[float, FloatArray]:
+        """Of the unseen prompts, and by bin."""
+        found = np.bincount(place_P, values_P, num_bins + 1).astype(np.float64, copy=False)
+        return float(found[0]), found[1:]
 
-    prompts_B, rollouts_B, came_B = by_bin(np.ones(len(bin_P))), by_bin(planned_P), by_bin(n_P)
+    unseen, prompts_B = sums(np.ones(len(bin_P)))
+    unseen_planned, rollouts_B = sums(planned_P)
+    unseen_came, came_B = sums(n_P)
+    unseen_correct, right_B = sums(correct_P)
+    planned, came = unseen_planned + rollouts_B.sum(), unseen_came + came_B.sum()
     trains = trained_P > 0
+    trains_B = sums(trains)[1]
     with np.errstate(invalid="ignore"):
-        weight_B = by_bin(np.where(trains, weight_P, 0.0)) / by_bin(trains)
-        correct_B = by_bin(correct_P) / came_B
+        weight_B = sums(trains * weight_P)[1] / trains_B
+        correct_B = right_B / came_B
     mixed = (correct_P > 0) & (correct_P < n_P)
-    present = prompts_B > 0
+    mixed_unit_P = (mixed & trains) * unit_P
+    mixed_units = float(mixed_unit_P.sum())
+    present, trained = prompts_B > 0, trains_B > 0
+    spread = entropy(q_B)
     lead = rollout_lead = np.nan
     if present.any():
-        lead = lead_lag(np.nan_to_num(weight_B), prompts_B) if by_bin(trains).any() else np.nan
+        lead = lead_lag(np.where(trained, weight_B, 0), prompts_B) if trained.any() else np.nan
         rollout_lead = lead_lag(rollouts_B, prompts_B)
     values: dict[str, Any] = {
         "step": step,
@@ -90,23 +99,21 @@ def make_record(
         "correct_B": correct_B,
         "variance_B": variance_B,
         "population_B": population_B,
-        "unseen_prompts": int((~seen).sum()),
-        "unseen_rollouts": int(planned_P[~seen].sum()),
-        "unseen_correct": correct_P[~seen].sum() / n_P[~seen].sum() if not seen.all() else np.nan,
-        "budget": int(planned_P.sum()),
-        "rollouts": int(n_P.sum()),
+        "unseen_prompts": int(unseen),
+        "unseen_rollouts": int(unseen_planned),
+        "unseen_correct": unseen_correct / unseen_came if unseen else np.nan,
+        "budget": int(planned),
+        "rollouts": int(came),
         "trained": int(trained_P.sum()),
         "tokens": tokens,
-        "reward": correct_P.sum() / max(n_P.sum(), 1),
+        "reward": (unseen_correct + right_B.sum()) / max(came, 1),
         "price": extra.get("alloc/price", np.nan),
-        "entropy": entropy(q_B),
-        "effective_support": float(np.exp(entropy(q_B))),
+        "entropy": spread,
+        "effective_support": float(np.exp(spread)),
         "lead_lag": lead,
         "rollout_lead_lag": rollout_lead,
-        "mixed_fraction": mixed.mean() if len(mixed) else np.nan,
-        "mixed_weight": np.average(weight_P[mixed & trains], weights=unit_P[mixed & trains])
-        if (mixed & trains).any()
-        else np.nan,
+        "mixed_fraction": np.count_nonzero(mixed) / len(mixed) if len(mixed) else np.nan,
+        "mixed_weight": mixed_unit_P @ weight_P / mixed_units if mixed_units else np.nan,
     }
     for name in ("wse", "wse_uniform", "var_proxy", "var_proxy_uniform"):
         values[name.replace("var_proxy", "varproxy")] = extra.get(f"alloc/{name}", np.nan)
@@ -117,12 +124,13 @@ def make_record(
         "alloc/lead_lag": float(rollout_lead),
         "gdro/correct": float(values["reward"]),
         "gdro/weight_max": float(weight_P.max()) if len(weight_P) else np.nan,
-        "alloc/budget": float(planned_P.sum()),
+        "alloc/budget": float(planned),
         "alloc/n_min": float(planned_P.min()) if len(planned_P) else np.nan,
         "alloc/n_max": float(planned_P.max()) if len(planned_P) else np.nan,
     }
-    for b in np.flatnonzero(present):
-        metrics[f"gdro/share/{b}"] = float(prompts_B[b] / len(bin_P))
-        metrics[f"gdro/weight/{b}"] = float(weight_B[b])
-        metrics[f"alloc/rollouts/{b}"] = float(rollouts_B[b] / prompts_B[b])
+    prompts, weights, rollouts = prompts_B.tolist(), weight_B.tolist(), rollouts_B.tolist()
+    for b in np.flatnonzero(present).tolist():
+        metrics[f"gdro/share/{b}"] = prompts[b] / len(bin_P)
+        metrics[f"gdro/weight/{b}"] = weights[b]
+        metrics[f"alloc/rollouts/{b}"] = rollouts[b] / prompts[b]
     return Record(values=values, metrics={k: v for k, v in (metrics | extra).items() if v == v})

@@ -16,7 +16,7 @@ def signal_P(
     n_P: IntArray,
     correct_P: IntArray,
     loss_P: FloatArray | None,
-    pass_at_k_P: FloatArray,
+    pass_at_k_P: FloatArray | None,
 ) -> FloatArray:
     """Loss of each prompt that the adversary sees (method D6). Its expectation is free of n.
 
@@ -28,7 +28,7 @@ def signal_P(
         n_P: Rollouts that came back, >= 1.
         correct_P: Right ones among them.
         loss_P: Mean prompt loss; needed by `surrogate` only.
-        pass_at_k_P: Posterior mean of pass@k.
+        pass_at_k_P: Posterior mean of pass@k; needed by `failure` only.
 
     Raises:
         DataError: if `surrogate` lacks finite losses.
@@ -37,6 +37,7 @@ def signal_P(
     if signal == "error":
         return 1.0 - mean_P
     if signal == "failure":
+        assert pass_at_k_P is not None
         return 1.0 - pass_at_k_P
     if signal == "learnability":
         pairs_P = np.where(n_P > 1, n_P - 1, np.nan)

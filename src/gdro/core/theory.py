@@ -33,8 +33,8 @@ def lead_lag(weight_B: FloatArray, share_B: FloatArray) -> float:
         weight_B: Weights of the bins alone, normalised here.
         share_B: Shares of the bins in the data, normalised here.
     """
-    index = np.arange(len(weight_B))
-    return float(index @ weight_B / np.sum(weight_B) - index @ share_B / np.sum(share_B))
+    index = np.arange(float(len(weight_B)))
+    return float(index @ weight_B / weight_B.sum() - index @ share_B / share_B.sum())
 
 
 def robust_value(loss_B: FloatArray, eta: float) -> float:

@@ -28,7 +28,7 @@ def advantage_variance(n: float | IntArray | FloatArray, p: FloatArray) -> Float
 
 def var_proxy(share_B: FloatArray, v_B: FloatArray, n_B: FloatArray | IntArray | float) -> float:
     """VarProxy(n) = sum_b share_b v_b / n_b (Eq. 28); over prompts as well, with share 1 / P."""
-    return float(np.sum(share_B * v_B / n_B))
+    return float(share_B @ (v_B / n_B))
 
 
 def wse(share_B: FloatArray, v_B: FloatArray, n_B: FloatArray | IntArray | float) -> float:
@@ -37,7 +37,7 @@ def wse(share_B: FloatArray, v_B: FloatArray, n_B: FloatArray | IntArray | float
     Reported because the paper does. It is least at n proportional to v^(1/3), not at the
     square-root law, whose objective is `var_proxy`.
     """
-    return float(np.sum(share_B * np.sqrt(v_B / n_B)))
+    return float(share_B @ np.sqrt(v_B / n_B))
 
 
 def log_slope(v_B: FloatArray, n_B: FloatArray) -> float:
@@ -47,9 +47,9 @@ def log_slope(v_B: FloatArray, n_B: FloatArray) -> float:
     """
     positive_B = v_B > 0
     x, y = np.log(v_B[positive_B]), np.log(n_B[positive_B])
-    if not x.size or np.ptp(x) == 0:
+    if not x.size or x.max() == x.min():
         return float("nan")
-    x = x - x.mean()
+    x = x - x.sum() / x.size
     return float(x @ y / (x @ x))
 
 
@@ -77,8 +77,11 @@ class VarianceMonitor:
     @property
     def variance_B(self) -> FloatArray:
         """v_b; a bin without an observation has the mean of the others, and 1 if there are none."""
-        known_B = ~np.isnan(self._v_B)
-        return np.where(known_B, self._v_B, self._v_B[known_B].mean() if known_B.any() else 1.0)
+        unknown_B = np.isnan(self._v_B)
+        if not unknown_B.any():
+            return self._v_B.copy()
+        mean = self._v_B[~unknown_B].mean() if not unknown_B.all() else 1.0
+        return np.where(unknown_B, mean, self._v_B)
 
     def observe(
         self, bin_P: IntArray, n_P: IntArray, *, p_P: FloatArray | None = None,
@@ -101,26 +104,26 @@ class VarianceMonitor:
             needs = {"reward": "success rates", "loss": "loss_R", "score": "score_R"}[self._proxy]
             raise DataError(f"rollout.proxy={self._proxy} needs {needs} in the Outcome")
         known_P = bin_P >= 0
-        bin_P, x_P, n_P = bin_P[known_P], x_P[known_P], n_P[known_P]
+        if not known_P.all():
+            bin_P, x_P, n_P = bin_P[known_P], x_P[known_P], n_P[known_P]
 
         def sums(y_P: FloatArray | IntArray) -> FloatArray:
             return np.bincount(bin_P, y_P, self._v_B.size).astype(np.float64)
 
-        count_B = sums(np.ones(bin_P.size))
+        count_B = np.bincount(bin_P, minlength=self._v_B.size)
         present_B = count_B > 0
         with np.errstate(divide="ignore", invalid="ignore"):  # absent bins are left out below
             if self._proxy == "reward":
-                one_P, scaled_P = x_P * (1 - x_P), advantage_variance(self._n_mean, x_P)
-                v_P = scaled_P if self._scaled else one_P
+                scaled = self._scaled
+                v_P = advantage_variance(self._n_mean, x_P) if scaled else x_P * (1 - x_P)
                 new_B = sums(v_P) / count_B
             elif self._proxy == "loss":
                 deviation_P = x_P - (sums(x_P) / count_B)[bin_P]
                 new_B, present_B = sums(deviation_P**2) / (count_B - 1), count_B > 1
             else:
                 new_B, present_B = sums(n_P * x_P) / sums(n_P), sums(n_P) > 0
-        first_B = present_B & np.isnan(self._v_B)
-        rate_B = np.where(first_B, 1.0, self._beta)
-        moved_B = (1 - rate_B) * np.nan_to_num(self._v_B) + rate_B * new_B
+        old_B = np.where(np.isnan(self._v_B), new_B, self._v_B)
+        moved_B = (1 - self._beta) * old_B + self._beta * new_B
         self._v_B = np.where(present_B, moved_B, self._v_B)
 
     def metrics(self, bin_P: IntArray, n_P: IntArray, unit_P: FloatArray) -> dict[str, float]:
@@ -133,18 +136,20 @@ class VarianceMonitor:
         known_P = bin_P >= 0
         if not known_P.any():
             return {}
-        bin_P, n_P, unit_P = bin_P[known_P], n_P[known_P], unit_P[known_P]
-        v_P, even_P = self.variance_B[bin_P], np.full(bin_P.size, 1 / bin_P.size)
-        share_P, n_mean = unit_P / unit_P.sum(), float(n_P.mean())
+        if not known_P.all():
+            bin_P, n_P, unit_P = bin_P[known_P], n_P[known_P], unit_P[known_P]
+        v_B, count_B = self.variance_B, np.bincount(bin_P, minlength=self._v_B.size)
+        v_P, even_B = v_B[bin_P], count_B / bin_P.size
+        share_P, n_mean = unit_P / unit_P.sum(), float(n_P.sum()) / n_P.size
         found = {
             "alloc/var_proxy": var_proxy(share_P, v_P, n_P),
-            "alloc/var_proxy_uniform": var_proxy(even_P, v_P, n_mean),
+            "alloc/var_proxy_uniform": var_proxy(even_B, v_B, n_mean),
             "alloc/wse": wse(share_P, v_P, n_P),
-            "alloc/wse_uniform": wse(even_P, v_P, n_mean),
+            "alloc/wse_uniform": wse(even_B, v_B, n_mean),
         }
-        present, count_B = np.unique(bin_P, return_counts=True)
-        n_B = np.bincount(bin_P, n_P)[present] / count_B
-        slope = log_slope(self.variance_B[present], n_B)
+        present = np.flatnonzero(count_B)
+        n_B = np.bincount(bin_P, n_P)[present] / count_B[present]
+        slope = log_slope(v_B[present], n_B)
         return found if np.isnan(slope) else found | {"alloc/log_slope": slope}
 
     def state_dict(self) -> dict[str, Any]:

@@ -43,6 +43,7 @@ class Exp3P(Allocator):
         self._config, self._n_mean = config, n_mean
         self._arm_K = np.arange(config.n_min, config.n_max + 1)
         self._mean_BK = np.full((num_bins, self._arm_K.size), np.nan)
+        self._filled_BK: FloatArray | None = None  # _utility_BK of the present means
         price = AdditivePrice if config.utility == "surrogate" else LogPrice
         self._price: Price = price(config.price_alpha, n_mean)
         self._demand = n_mean
@@ -63,12 +64,13 @@ class Exp3P(Allocator):
             tie_BK = -(count_B * batch.variance_B)[:, None] / self._arm_K
             total_B = best_totals(count_B, log_p_BK, lo, budget, rng, tie_BK)
             propensity_BK = np.ones_like(log_p_BK)
-        for b in np.flatnonzero(count_B):
+        base_B, extra_B = np.divmod(total_B, np.maximum(count_B, 1))
+        bin_P = batch.bin_P[seen_P]
+        n_P[seen_P] = base_B[bin_P]
+        for b in np.flatnonzero(extra_B):
             mine = np.flatnonzero(batch.bin_P == b)
-            base, extra = divmod(int(total_B[b]), mine.size)
-            n_P[mine] = base
-            n_P[rng.choice(mine, extra, replace=False)] += 1
-        self.propensity_P[seen_P] = propensity_BK[batch.bin_P[seen_P], n_P[seen_P] - lo]
+            n_P[rng.choice(mine, int(extra_B[b]), replace=False)] += 1
+        self.propensity_P[seen_P] = propensity_BK[bin_P, n_P[seen_P] - lo]
         return n_P
 
     def _unseen_at_the_mean(
@@ -106,10 +108,11 @@ class Exp3P(Allocator):
             propensity_BK = np.where(seen_BK, by_cell(feedback.propensity_P[known_P]) / per_BK, 1.0)
         share_BK = count_BK / np.maximum(count_B, 1)[:, None]
         rate_BK = np.minimum(1.0, self._config.bandit_beta * share_BK / propensity_BK)
-        rate_BK = np.where(np.isnan(self._mean_BK), 1.0, rate_BK)  # the first value starts (D8)
-        old_BK = np.nan_to_num(self._mean_BK)
+        first_BK = np.isnan(self._mean_BK)
+        rate_BK = np.where(first_BK, 1.0, rate_BK)  # the first value starts (D8)
+        old_BK = np.where(first_BK, 0.0, self._mean_BK)
         moved_BK = (1 - rate_BK) * old_BK + rate_BK * utility_BK
-        self._mean_BK = np.where(seen_BK, moved_BK, self._mean_BK)
+        self._mean_BK, self._filled_BK = np.where(seen_BK, moved_BK, self._mean_BK), None
 
         self._demand = float(count_B @ self._demand_B() / count_B.sum())
         self._price.move(self._demand)
@@ -130,14 +133,17 @@ class Exp3P(Allocator):
 
     def _utility_BK(self) -> FloatArray:
         """J(n) of every arm, unvisited ones filled from their neighbours (see the class)."""
+        if self._filled_BK is not None:
+            return self._filled_BK
         filled_BK = self._mean_BK.copy()
         known_BK = ~np.isnan(filled_BK)
-        for row_K, known_K in zip(filled_BK, known_BK, strict=True):
-            if known_K.any():
-                row_K[:] = np.interp(self._arm_K, self._arm_K[known_K], row_K[known_K])
-        visited_B = known_BK.any(axis=1)
+        visited_B, whole_B = known_BK.any(axis=1), known_BK.all(axis=1)
+        for b in np.flatnonzero(visited_B & ~whole_B):
+            known_K = known_BK[b]
+            filled_BK[b] = np.interp(self._arm_K, self._arm_K[known_K], filled_BK[b, known_K])
         if not visited_B.all():
             filled_BK[~visited_B] = filled_BK[visited_B].mean(axis=0) if visited_B.any() else 0.0
+        self._filled_BK = filled_BK
         return filled_BK
 
     def _priced_BK(self) -> FloatArray:
@@ -171,7 +177,7 @@ class Exp3P(Allocator):
             raise DataError(
                 f"the bandit's table is {mean_BK.shape}, this configuration's {self._mean_BK.shape}"
             )
-        self._mean_BK = mean_BK
+        self._mean_BK, self._filled_BK = mean_BK, None
         self._price.state, self._demand = float(state["price"]), float(state["demand"])
 
     def metrics(self) -> dict[str, float]:

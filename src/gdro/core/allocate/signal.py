@@ -33,8 +33,12 @@ def signal_marginals(a_P: FloatArray, b_P: FloatArray, n_max: int) -> FloatArray
         (P, n_max - 1), column n - 1 for the step from n; the sum over the first n - 1 columns is
         the probability that a group of n is mixed.
     """
-    i_K = np.arange(n_max - 1)
-    total_PK = (a_P + b_P)[:, None] + i_K
-    right_PK = np.cumprod((a_P[:, None] + i_K) / total_PK, axis=1)  # E[p^n], n = i + 1
-    wrong_PK = np.cumprod((b_P[:, None] + i_K) / total_PK, axis=1)
-    return (right_PK * b_P[:, None] + wrong_PK * a_P[:, None]) / (total_PK + 1)
+    marginal_KP = np.empty((n_max - 1, a_P.size))
+    total_P = a_P + b_P
+    right_P, wrong_P = a_P / total_P, b_P / total_P  # E[p^n] and E[(1 - p)^n], from n = 1 on
+    for n in range(1, n_max):  # all prompts at once: numpy accumulates slowly
+        below_P = total_P + n
+        marginal_KP[n - 1] = (right_P * b_P + wrong_P * a_P) / below_P
+        right_P *= (a_P + n) / below_P
+        wrong_P *= (b_P + n) / below_P
+    return marginal_KP.T

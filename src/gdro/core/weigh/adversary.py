@@ -46,8 +46,10 @@ class Adversary:
         if np.isinf(loss_P).any():
             raise DataError("the adversary's signal is infinite; look at loss_R of the outcome")
         used = (bin_P != UNSEEN) & ~np.isnan(loss_P)
-        count_B = np.bincount(bin_P[used], minlength=self.num_bins)
-        total_B = np.bincount(bin_P[used], weights=loss_P[used], minlength=self.num_bins)
+        if not used.all():
+            bin_P, loss_P = bin_P[used], loss_P[used]
+        count_B = np.bincount(bin_P, minlength=self.num_bins)
+        total_B = np.bincount(bin_P, weights=loss_P, minlength=self.num_bins)
         present = count_B > 0
         mean_B = total_B[present] / count_B[present]
         if self.config.share_normalize:
@@ -85,7 +87,8 @@ class Adversary:
         return np.full(self.num_bins, 1.0 / self.num_bins)
 
     def _clipped(self, which_B: np.ndarray) -> FloatArray:
-        return np.clip(self.score_B[which_B], -self.config.clip, self.config.clip)
+        clip = self.config.clip
+        return np.minimum(np.maximum(self.score_B[which_B], -clip), clip)
 
     def _mixture(self, score_B: FloatArray, base_B: FloatArray) -> FloatArray:
         """Best response of the ambiguity set, mixed with gamma of its base measure (Eq. 15)."""
@@ -123,18 +126,14 @@ class Adversary:
         weight_P = np.ones(len(bin_P))
         if self.config.realisation in ("sample", "none"):
             return weight_P
-        seen_P = bin_P != UNSEEN
-        seen_P[seen_P] = ~np.isnan(self.score_B[bin_P[seen_P]])
-        unit_B = np.bincount(
-            bin_P[seen_P], weights=np.asarray(unit_P, np.float64)[seen_P], minlength=self.num_bins
-        )
-        present = unit_B > 0
+        place_P = bin_P - UNSEEN  # unseen prompts first, then the bins
+        unit_B = np.bincount(place_P, unit_P, self.num_bins + 1)[1:]
+        present = (unit_B > 0) & ~np.isnan(self.score_B)
         if not present.any():
             return weight_P
-        weight_B = np.ones(self.num_bins)
-        weight_B[present] = self._weights(present, unit_B[present] / unit_B[present].sum())
-        weight_P[seen_P] = weight_B[bin_P[seen_P]]
-        return weight_P
+        weight_B = np.ones(self.num_bins + 1)
+        weight_B[1:][present] = self._weights(present, unit_B[present] / unit_B[present].sum())
+        return weight_B[place_P]
 
     def _weights(self, present: np.ndarray, share_B: FloatArray) -> FloatArray:
         """Weight of each present bin, given its share of the units."""

@@ -19,8 +19,12 @@ def capped_mean_one(ratio_B: FloatArray, share_B: FloatArray, cap: float) -> Flo
     Returns:
         float64 [B]; exactly ones where the ratios are alike to rounding.
     """
-    if np.ptp(ratio_B) <= 1e-12 * ratio_B.max():
+    top = float(ratio_B.max())
+    if top - float(ratio_B.min()) <= 1e-12 * top:
         return np.ones(len(ratio_B))
+    scale = 1.0 / float(share_B @ ratio_B)
+    if scale * top <= cap:  # nothing to cap
+        return scale * ratio_B
     order = np.argsort(-ratio_B, kind="stable")
     ratio, share = ratio_B[order], share_B[order]
     # With the j largest at the cap, the others carry 1 - cap * (their shares) in proportion; j is
