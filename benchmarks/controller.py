@@ -149,6 +149,7 @@ def large() -> dict[str, float]:
     """10^8 integer ids, all of them observed once, then steps on any of them: peak memory."""
     start = time.perf_counter()
     controller = Controller(n_mean=4, seed=0)
+    controller.bind(np.arange(LARGE, dtype=np.int32))
     rng = np.random.default_rng(0)
     for first in range(0, LARGE, 1 << 20):
         rows = controller.difficulty.rows(np.arange(first, min(first + (1 << 20), LARGE)))

@@ -164,8 +164,10 @@ class DictAndList:
             for total, (value, choice) in table.items():
                 for n in arms:
                     reached = total + size[b] * n
+                    if reached > budget:
+                        break
                     better = value + log_p[n]
-                    if reached <= budget and (reached not in longer or better > longer[reached][0]):
+                    if reached not in longer or better > longer[reached][0]:
                         longer[reached] = (better, [*choice, n])
             table = longer
         if budget not in table:

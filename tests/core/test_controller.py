@@ -133,6 +133,14 @@ def test_a_state_of_another_data_set_is_refused() -> None:
     assert reordered.pool.visits_N.max() > reordered.pool.visits_N.min()
 
 
+def test_a_record_does_not_change_with_the_run() -> None:
+    """Its numbers are worked out when they are read, from what was then."""
+    now, later = make(), make()
+    read = [dict(record.values) | record.metrics for _, record in run(now, 12)]
+    kept = [record for _, record in run(later, 12)]
+    np.testing.assert_equal([dict(r.values) | r.metrics for r in kept], read)
+
+
 def test_unseen_prompts_are_neutral() -> None:
     """Method D4; the release counts them as hardest."""
     controller = make()

@@ -1,6 +1,8 @@
 """The controller: select, plan, observe, state. It knows nothing of the engine."""
 
 from collections.abc import Sequence
+from copy import copy
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -16,12 +18,13 @@ from gdro.core.method import Method
 from gdro.core.outcome import checked
 from gdro.core.pending import Pending
 from gdro.core.policy import Feedback
-from gdro.core.record import Record, make_record
+from gdro.core.record import Record, numbers
 from gdro.core.select.pool import Pool
 from gdro.core.signal import signal_P
 from gdro.core.types import UNSEEN, IntArray, Outcome, Plan, PromptIds
 
 _NO_ROWS: IntArray = np.zeros(0, np.int64)
+_CHUNK = 1 << 20  # ids that are looked up at once, so that 10^8 need no copies of 10^8
 
 
 class Controller:
@@ -113,8 +116,13 @@ class Controller:
             ConfigError: if the configuration names a column that is not given.
             DataError: if an id stands twice, or a column cannot be used.
         """
-        rows_N = self.difficulty.rows(prompt_ids)
-        if len(np.unique(rows_N)) < len(rows_N):
+        rows_N = np.empty(len(prompt_ids), np.int32)
+        for start in range(0, len(rows_N), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            rows_N[part] = self.difficulty.rows(prompt_ids[part])
+        named = np.zeros(len(self.difficulty), bool)
+        named[rows_N] = True
+        if np.count_nonzero(named) < len(rows_N):
             raise DataError("prompt_ids must be distinct")
         self._ids_N, self.pool = prompt_ids, Pool(self.difficulty, rows_N)
         source = self.config.difficulty.source
@@ -293,25 +301,23 @@ class Controller:
         )
         method.observe(feedback)
         self._observed = max(self._observed, plan.step + 1)
-        return make_record(
-            step=plan.step,
-            num_bins=self.difficulty.num_bins,
-            bin_P=bin_P,
-            planned_P=plan.n_P[slots],
-            trained_P=train_P,
-            weight_P=plan.adversary_P[slots],
-            unit_P=unit_P,
-            n_P=n_P,
-            correct_P=correct_P,
-            tokens=tokens,
-            q_B=method.adversary.q_B(self.pool.share_B),
-            score_B=method.adversary.score_B,
-            variance_B=method.variance.variance_B,
-            population_B=self.difficulty.population_B(),
-            extra=method.metrics()
-            | method.variance.metrics(bin_P, n_P, unit_P)
-            | self.difficulty.metrics()
-            | self.ledger.metrics(),
+        return Record(
+            partial(
+                numbers,
+                step=plan.step,
+                bin_P=bin_P,
+                planned_P=plan.n_P[slots],
+                trained_P=train_P,
+                weight_P=plan.adversary_P[slots],
+                unit_P=unit_P,
+                n_P=n_P,
+                correct_P=correct_P,
+                tokens=tokens,
+                adversary=copy(method.adversary),  # their arrays are replaced, never written to
+                variance=copy(method.variance),
+                population_B=self.difficulty.population_B(),
+                extra=method.metrics() | self.difficulty.metrics() | self.ledger.metrics(),
+            )
         )
 
     # -- state ----------------------------------------------------------------------------------

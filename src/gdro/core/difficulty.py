@@ -322,17 +322,13 @@ class Difficulty:
     # --- reporting and state ---
 
     def metrics(self) -> dict[str, float]:
-        """Population by bin, the fitted prior, and the share of the last visits that moved."""
-        known = int(self._population.sum())
-        metrics = {
-            "gdro/known": float(known),
+        """Prompts that have a bin, the fitted prior, and the share of last visits that moved."""
+        return {
+            "gdro/known": float(self._population.sum()),
             "gdro/prior_a": self._prior.a,
             "gdro/prior_b": self._prior.b,
             "gdro/moved": self._moved / max(self._visits, 1),
         }
-        for b, count in enumerate(self._population):
-            metrics[f"gdro/population/{b}"] = count / max(known, 1)
-        return metrics
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the configuration, as arrays and JSON values."""

@@ -29,7 +29,11 @@ class Ledger:
 
     def metrics(self) -> dict[str, float]:
         """The sums, as `spent/...`."""
-        return {f"spent/{name}": float(value) for name, value in asdict(self).items()}
+        return {
+            "spent/rollouts": float(self.rollouts),
+            "spent/trained": float(self.trained),
+            "spent/tokens": self.tokens,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         return asdict(self)

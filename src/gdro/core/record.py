@@ -1,35 +1,48 @@
 """What a step looked like: one record for the trace, and the same as metrics for a logger."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from gdro.core.theory import entropy, lead_lag
 from gdro.core.types import UNSEEN, FloatArray, IntArray
+from gdro.core.variance import VarianceMonitor
+from gdro.core.weigh.adversary import Adversary
+
+Numbers = tuple[dict[str, Any], dict[str, float]]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Record:
-    """One step.
+    """One step; its numbers are worked out when first read, so that logs cost who reads them."""
 
-    Attributes:
-        values: By the keys of the trace's schema (`gdro.core.trace`); nan where undefined.
-        metrics: Scalars by metric name: `gdro/...` of bins and weights, `alloc/...` of rollouts.
-    """
+    def __init__(self, build: Callable[[], Numbers]) -> None:
+        self._build: Callable[[], Numbers] | None = build
+        self._built: Numbers = ({}, {})
 
-    values: dict[str, Any]
-    metrics: dict[str, float] = field(default_factory=dict)
+    def _numbers(self) -> Numbers:
+        if self._build is not None:
+            self._built, self._build = self._build(), None
+        return self._built
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """By the keys of the trace's schema (`gdro.core.trace`); nan where undefined."""
+        return self._numbers()[0]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Scalars by name: `gdro/...` of bins and weights, `alloc/...` of rollouts."""
+        return self._numbers()[1]
 
     def to_dict(self) -> dict[str, Any]:
         """The values, as the trace takes them."""
         return dict(self.values)
 
 
-def make_record(
+def numbers(
     *,
     step: int,
-    num_bins: int,
     bin_P: IntArray,
     planned_P: IntArray,
     trained_P: IntArray,
@@ -38,17 +51,15 @@ def make_record(
     n_P: IntArray,
     correct_P: IntArray,
     tokens: float,
-    q_B: FloatArray,
-    score_B: FloatArray,
-    variance_B: FloatArray,
+    adversary: Adversary,
+    variance: VarianceMonitor,
     population_B: IntArray,
     extra: dict[str, float],
-) -> Record:
-    """Puts a record together from a plan and what came back of it.
+) -> Numbers:
+    """Values and metrics of a plan and what came back of it.
 
     Args:
         step: Of the plan.
-        num_bins: B.
         bin_P: Bins when the step was planned.
         planned_P: Rollouts planned.
         trained_P: Rollouts that train; 0 where a later round dropped the prompt.
@@ -57,12 +68,13 @@ def make_record(
         n_P: Rollouts that came back.
         correct_P: Right ones among them.
         tokens: Completion tokens, nan if unknown.
-        q_B: The adversary's mixture.
-        score_B: Smoothed losses.
-        variance_B: Running variances.
+        adversary: As it was after the outcome.
+        variance: The monitor, likewise.
         population_B: Known prompts by bin.
         extra: Metrics of the parts, under their own names.
     """
+    num_bins, q_B = len(population_B), adversary.q_B(population_B)
+    extra = extra | variance.metrics(bin_P, n_P, unit_P)
     place_P = bin_P - UNSEEN  # unseen prompts first, then the bins
 
     def sums(values_P: Any) -> tuple[float, FloatArray]:
@@ -95,9 +107,9 @@ def make_record(
         "rollouts_B": rollouts_B.astype(int),
         "weight_B": weight_B,
         "q_B": q_B,
-        "score_B": score_B,
+        "score_B": adversary.score_B,
         "correct_B": correct_B,
-        "variance_B": variance_B,
+        "variance_B": variance.variance_B,
         "population_B": population_B,
         "unseen_prompts": int(unseen),
         "unseen_rollouts": int(unseen_planned),
@@ -128,9 +140,12 @@ def make_record(
         "alloc/n_min": float(planned_P.min()) if len(planned_P) else np.nan,
         "alloc/n_max": float(planned_P.max()) if len(planned_P) else np.nan,
     }
+    known = max(int(population_B.sum()), 1)
+    for b, count in enumerate(population_B.tolist()):
+        metrics[f"gdro/population/{b}"] = count / known
     prompts, weights, rollouts = prompts_B.tolist(), weight_B.tolist(), rollouts_B.tolist()
     for b in np.flatnonzero(present).tolist():
         metrics[f"gdro/share/{b}"] = prompts[b] / len(bin_P)
         metrics[f"gdro/weight/{b}"] = weights[b]
         metrics[f"alloc/rollouts/{b}"] = rollouts[b] / prompts[b]
-    return Record(values=values, metrics={k: v for k, v in (metrics | extra).items() if v == v})
+    return values, {k: v for k, v in (metrics | extra).items() if v == v}

@@ -46,7 +46,7 @@ class Mixture(Selector):
         bin_C = pool.bin_C
         seen_C, num_bins = bin_C != UNSEEN, self._adversary.num_bins
         room_B = np.bincount(bin_C[seen_C], size_C[seen_C], num_bins)
-        mass_B = _over_present(self._adversary.q_B(pool.share_B), room_B)
+        mass_B = _over_present(self._adversary.q_B(pool.population_B), room_B)
         share_C = size_C / size_C.sum()
         mass_C = np.where(seen_C, 0.0, share_C)
         per_prompt_B = mass_B / np.maximum(room_B, 1)

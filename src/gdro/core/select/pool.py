@@ -15,16 +15,16 @@ class Pool:
 
     Attributes:
         rows_N: The classifier's row of each prompt, by position in the data set.
-        visits_N: int64, how often each was drawn.
-        last_N: int64, number of draws (of any prompt) when each was drawn last; 0 if never.
+        visits_N: How often each was drawn.
+        last_N: Number of draws (of any prompt) when each was drawn last; 0 if never.
         draws: Number of draws so far.
     """
 
-    def __init__(self, difficulty: Difficulty, rows_N: IntArray) -> None:
+    def __init__(self, difficulty: Difficulty, rows_N: np.ndarray) -> None:
         self._difficulty = difficulty
         self.rows_N = rows_N
-        self.visits_N: IntArray = np.zeros(len(rows_N), np.int64)
-        self.last_N: IntArray = np.zeros(len(rows_N), np.int64)
+        self.visits_N: np.ndarray = np.zeros(len(rows_N), np.int32)
+        self.last_N: np.ndarray = np.zeros(len(rows_N), np.int64)
         self.draws = 0
         self._order: IntArray = np.zeros(0, np.int64)  # what is left of the epoch
         self._queues: Queues | None = None
@@ -36,10 +36,9 @@ class Pool:
         return len(self.rows_N)
 
     @property
-    def share_B(self) -> FloatArray:
-        """Share of each bin among all prompts that have one; even while none has."""
-        known_B = self._difficulty.population_B().astype(np.float64)
-        return known_B / known_B.sum() if known_B.any() else np.full_like(known_B, 1 / len(known_B))
+    def population_B(self) -> IntArray:
+        """Number of prompts in each bin."""
+        return self._difficulty.population_B()
 
     @property
     def success_N(self) -> FloatArray:

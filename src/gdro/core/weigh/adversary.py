@@ -56,11 +56,13 @@ class Adversary:
             mean_B = mean_B / (count_B[present] / count_B.sum())
         old = self.score_B[present]
         old = np.where(np.isnan(old), mean_B, old)
-        self.score_B[present] = old + self.config.beta * (mean_B - old)
+        score_B = self.score_B.copy()
+        score_B[present] = old + self.config.beta * (mean_B - old)
+        self.score_B = score_B  # never written to in place: a record may hold the old one
 
     # --- Eq. 14-15 ---
 
-    def q_B(self, share_B: FloatArray) -> FloatArray:
+    def q_B(self, share_B: FloatArray | IntArray) -> FloatArray:
         """The adversary's mixture over all bins.
 
         Bins without a score are neutral: they keep their base measure, and the others play for
@@ -81,7 +83,7 @@ class Adversary:
             q_B[scored] = mass * self._mixture(self._clipped(scored), base_B[scored] / mass)
         return q_B
 
-    def _base(self, share_B: FloatArray) -> FloatArray:
+    def _base(self, share_B: FloatArray | IntArray) -> FloatArray:
         if self.config.base == "share" and np.sum(share_B) > 0:
             return np.asarray(share_B, np.float64) / np.sum(share_B)
         return np.full(self.num_bins, 1.0 / self.num_bins)
