@@ -233,6 +233,10 @@ def test_what_is_wrong_with_an_outcome() -> None:
     refuse("'p9', which is not in the plan", prompt_R=["p9"], correct_R=[1])
     refuse("slot of the plan is of 'p1'", prompt_R=["p0"], correct_R=[1], slot_R=[1])
     refuse("slot_R must lie in 0 .. 1", prompt_R=["p0"], correct_R=[1], slot_R=[2])
+    refuse("5 rollouts of slot 0 came back, the plan has 4", prompt_R=["p0"] * 5,
+           correct_R=np.ones(5))  # fmt: skip
+    for tokens in (-1, np.nan):
+        refuse("tokens_R must be >= 0", prompt_R=["p0"], correct_R=[1], tokens_R=[tokens])
     plan = controller.plan(["p0", "p0"])
     with pytest.raises(DataError, match="twice in the plan: give slot_R"):
         controller.observe(plan, Outcome(prompt_R=["p0"], correct_R=[1]))

@@ -264,7 +264,10 @@ class OutcomeConfig(Checked):
     _room = "outcome."
 
     max_staleness: int = setting(
-        64, "plans after which an outcome is too old: it is refused", ge=1, le=1_000_000
+        64,
+        "an outcome is refused once more than this many plans have followed its own",
+        ge=1,
+        le=1_000_000,
     )
 
 

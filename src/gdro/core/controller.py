@@ -116,7 +116,7 @@ class Controller:
             ConfigError: if the configuration names a column that is not given.
             DataError: if an id stands twice, or a column cannot be used.
         """
-        rows_N = np.empty(len(prompt_ids), np.int32)
+        rows_N: Any = np.empty(len(prompt_ids), np.int32)
         for start in range(0, len(rows_N), _CHUNK):
             part = slice(start, start + _CHUNK)
             rows_N[part] = self.difficulty.rows(prompt_ids[part])

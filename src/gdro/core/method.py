@@ -11,7 +11,7 @@ from gdro.core.aggregation import aggregation_weight_P, units_P
 from gdro.core.allocate.base import Allocator
 from gdro.core.config import ControllerConfig
 from gdro.core.difficulty import Difficulty
-from gdro.core.errors import ConfigError
+from gdro.core.errors import BudgetError, ConfigError
 from gdro.core.policy import Batch, Feedback, Setting
 from gdro.core.select.base import Selector
 from gdro.core.select.pool import Pool
@@ -61,9 +61,12 @@ class Method:
                 f"{self._config.rollout.allocator} both generate in rounds; choose one"
             )
         if (select or allocate) and self._config.required:
+            policy = f"rollout.allocator={self._config.rollout.allocator}"
+            if select:
+                policy = f"select.policy={self._config.select.policy}"
             raise ConfigError(
                 f"{next(iter(self._config.required.values()))} needs to see every rollout train, "
-                "and a method that generates in rounds does not train on every one"
+                f"and {policy} generates in rounds and does not train on every one"
             )
 
     @property
@@ -80,6 +83,11 @@ class Method:
             weight_P = self.weigher.weigh(batch, batch.weight_P)
             batch = replace(batch, weight_P=weight_P)
         n_P = self.allocator.allocate(batch, rng)
+        if int(n_P.sum()) != budget:
+            raise BudgetError(
+                f"rollout.allocator={self._config.rollout.allocator} gave {n_P.sum()} rollouts, "
+                f"the budget is {budget}"
+            )
         adversary_P, weight_P = self._weights(batch, n_P)
         return Plan(
             step=step,

@@ -65,6 +65,14 @@ def checked(plan: Plan, outcome: Outcome, required: Mapping[str, str]) -> Rollou
         given[name] = None if values is None else _as_long(values, slot_R, name)
         if name in required and not np.isfinite(given[name]).all():  # type: ignore[arg-type]
             raise DataError(f"{required[name]} needs a finite {name} in every outcome")
+    if given["tokens_R"] is not None and not (given["tokens_R"] >= 0).all():
+        raise DataError("tokens_R must be >= 0 for every rollout")
+    n_P = np.bincount(slot_R, minlength=len(plan.n_P))
+    if (n_P > plan.n_P).any():
+        slot = int(np.argmax(n_P > plan.n_P))
+        raise DataError(
+            f"{n_P[slot]} rollouts of slot {slot} came back, the plan has {plan.n_P[slot]}"
+        )
     return Rollouts(slot_R=slot_R, correct_R=correct_R, **given)
 
 

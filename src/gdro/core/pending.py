@@ -13,7 +13,7 @@ class Pending:
     """Remembers which slots of which plans have had their outcome.
 
     Args:
-        max_staleness: A plan is forgotten once this many newer ones were made.
+        max_staleness: A plan is forgotten once more than this many newer ones were made.
 
     Attributes:
         refused: Second outcomes of a slot, refused since the start.
@@ -30,15 +30,20 @@ class Pending:
         old_P = self._seen.get(plan.step, seen_P[:0])
         seen_P[: len(old_P)] = old_P
         self._seen[plan.step] = seen_P
-        self._seen.pop(plan.step - self._max_staleness, None)
+        self._seen.pop(plan.step - self._max_staleness - 1, None)
 
     def check(self, plan: Plan) -> None:
-        """Raises DataError unless the plan's outcome is awaited."""
+        """Raises DataError unless the plan's outcome is awaited, and the plan is as it stands."""
         if plan.step not in self._seen:
             raise DataError(
                 f"the outcome is of plan {plan.step}, which is not among the plans that this "
                 "controller made and still waits for: an outcome of each of its slots has come, or "
                 f"more than outcome.max_staleness = {self._max_staleness} plans followed it"
+            )
+        if len(plan.n_P) != (slots := len(self._seen[plan.step])):
+            raise DataError(
+                f"plan {plan.step} has {slots} slots, this one {len(plan.n_P)}: pass the plan that "
+                "refill returned last"
             )
 
     def first(self, plan: Plan, slot_R: IntArray) -> np.ndarray:
@@ -50,7 +55,7 @@ class Pending:
         if refused and not self.refused:
             warnings.warn(
                 f"plan {plan.step}: {refused} slots had an outcome before; their second is refused",
-                stacklevel=4,
+                stacklevel=3,
             )
         self.refused += refused
         seen_P[slot_R] = True

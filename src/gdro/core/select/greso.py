@@ -18,8 +18,8 @@ _LEAST = 0.05  # a prompt is never skipped for good
 class Greso(Selector):
     """Shuffled epochs in which a prompt is skipped with probability 1 - e^z.
 
-    z is how many visits in a row gave no gradient, e the exploration probability of its kind (all
-    right or all wrong). After each step e of a kind moves by `select.greso_step`: down if more than
+    z is how many visits in a row were all right, or all wrong; e is the exploration probability of
+    that kind. After each step e of a kind moves by `select.greso_step`: down if more than
     its part of `select.greso_target` of the step's groups were of that kind, up otherwise. Skipping
     costs no rollouts, so the budget is that of GRPO; the source also refills as DAPO does, which is
     `select.policy=dapo`. If an epoch's worth of prompts was not enough, skipped ones fill up.

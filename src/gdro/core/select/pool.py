@@ -65,16 +65,20 @@ class Pool:
         Args:
             count: How many; fewer come only if `without` leaves fewer.
             rng: Shuffles each epoch.
-            without: Positions to pass over; the next epoch has them again.
+            without: Positions to pass over; they come first in the next call.
         """
         barred = np.zeros(0, np.int64) if without is None else without
         taken, missing = np.zeros(0, np.int64), min(count, self.size - len(np.unique(barred)))
+        passed = np.zeros(0, np.int64)  # also what two epochs have in one call
         while len(taken) < missing:
             if not len(self._order):
                 self._order = rng.permutation(self.size)
             chunk, self._order = np.split(self._order, [missing - len(taken)])
-            fresh = chunk[~np.isin(chunk, np.concatenate([barred, taken]))]
-            taken = np.concatenate([taken, fresh])
+            fresh = ~np.isin(chunk, np.concatenate([barred, taken]))
+            taken = np.concatenate([taken, chunk[fresh]])
+            passed = np.concatenate([passed, chunk[~fresh]])
+        if passed.size:
+            self._order = np.concatenate([passed, self._order])
         return taken
 
     def queues(self, rng: np.random.Generator) -> Queues:
