@@ -57,7 +57,7 @@ def spread(seconds: list[float]) -> dict[str, float]:
 
 
 def step(controller: Controller, ids: np.ndarray, rate_N: np.ndarray, rng: Any) -> tuple:
-    """Seconds of plan and of observe."""
+    """Seconds of plan, of observe, and of reading the record for a trace and a logger."""
     start = time.thread_time()
     plan = controller.plan(ids)
     planned = time.thread_time() - start
@@ -65,14 +65,18 @@ def step(controller: Controller, ids: np.ndarray, rate_N: np.ndarray, rng: Any) 
     correct_R = rng.random(len(slot_R)) < rate_N[ids][slot_R]
     outcome = Outcome(prompt_R=ids[slot_R], slot_R=slot_R, correct_R=correct_R)
     start = time.thread_time()
-    controller.observe(plan, outcome)
-    return planned, time.thread_time() - start
+    record = controller.observe(plan, outcome)
+    observed = time.thread_time() - start
+    start = time.thread_time()
+    assert record.values
+    assert record.metrics
+    return planned, observed, time.thread_time() - start
 
 
 def measure(
     method: dict[str, str], prompts: int, n_mean: int, n_max: int, steps: int, known: int = 0
 ) -> dict[str, dict[str, float]]:
-    """Of plan, of observe and of both; `known` prompts have been visited before."""
+    """Of plan, of observe, of both, and of the record; `known` prompts have been visited before."""
     config = ControllerConfig.from_dict({**method, "rollout.n_max": n_max})
     controller = Controller(config, n_mean=n_mean, seed=0)
     rng = np.random.default_rng(0)
@@ -83,9 +87,10 @@ def measure(
         controller.difficulty.observe(rows, once, rng.binomial(once, rate_N))
     found = [step(controller, rng.choice(len(rate_N), prompts, replace=False, shuffle=False),
                   rate_N, rng) for _ in range(steps)]  # fmt: skip
-    planned, observed = (list(times) for times in zip(*found, strict=True))
-    total = [sum(times) for times in found]
-    return {"plan": spread(planned), "observe": spread(observed), "both": spread(total)}
+    planned, observed, read = (list(times) for times in zip(*found, strict=True))
+    both = [p + o for p, o in zip(planned, observed, strict=True)]
+    times = {"plan": planned, "observe": observed, "both": both, "record": read}
+    return {name: spread(seconds) for name, seconds in times.items()}
 
 
 def against_plain(allocator: str, prompts: int, n_mean: int, n_max: int, steps: int) -> dict:
@@ -106,7 +111,7 @@ def against_plain(allocator: str, prompts: int, n_mean: int, n_max: int, steps: 
     active = []
     for _ in range(steps):
         ids = rng.choice(len(rate_N), prompts, replace=False)
-        taken["ours"].append(sum(step(ours, ids, rate_N, rng)))
+        taken["ours"].append(sum(step(ours, ids, rate_N, rng)[:2]))
         rows = ids.tolist()
         active.append(len({plain.bin_of[i] for i in rows}))
         start = time.thread_time()
@@ -160,7 +165,8 @@ def large() -> dict[str, float]:
     found = []
     for _ in range(60):
         ids = rng.integers(0, LARGE, 512)
-        found.append(sum(step(controller, np.unique(ids), np.broadcast_to(rate_N, LARGE), rng)))
+        taken = step(controller, np.unique(ids), np.broadcast_to(rate_N, LARGE), rng)
+        found.append(sum(taken[:2]))
     kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {"ids": LARGE, "peak_gib": kib / 2**20, "fill_s": seconds, "step": spread(found)}  # type: ignore[dict-item]
 

@@ -82,6 +82,12 @@ def page() -> str:
         ]
     if found := measured("controller"):
         lines += controller(found)
+    lines += [
+        "## Difficulty classifier",
+        "",
+        "Against the Bayes ceiling and the paper's flag: [classifier.md](classifier.md).",
+        "",
+    ]
     if real := measured("real_text"):
         rows = [
             [name, str(r["steps"]), f"{r['pass@8'][0]:.3f} → {r['pass@8'][-1]:.3f}",
@@ -111,6 +117,7 @@ def controller(found: dict[str, Any]) -> list[str]:
                           f"{ms(row[s]['both'])}" for s in sizes)]
         for row in found["milliseconds"]
     ]  # fmt: skip
+    record = found["milliseconds"][2][sizes[0]]["record"]
     plain = [
         [row["allocator"], row["size"], ms(row["ours"]), ms(row["plain"]), f"{row['ratio']:.0f}"]
         for row in found["plain"]
@@ -122,6 +129,8 @@ def controller(found: dict[str, Any]) -> list[str]:
         "(and minimum):",
         "",
         *table(["method", *(f"{s} rollouts" for s in sizes)], methods),
+        f"Reading a step's record, for the trace and a logger, takes {ms(record)} ms more.",
+        "",
         "The same method written plainly (`benchmarks/dict_and_list.py`: a dict of counts, rows",
         "one by one, a DP over a dict of sums that carry their choices), in turn on the same",
         "prompts, ten active bins:",
