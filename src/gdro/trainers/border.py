@@ -4,6 +4,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import torch
 import trl
 from datasets import Dataset
 from trl.trainer.grpo_trainer import GRPOTrainer
@@ -147,3 +148,20 @@ def columns(dataset: Dataset, config: Any) -> dict[str, list[Any]]:
             have = ", ".join(dataset.column_names)
             raise DataError(f"the training set has no column {name!r}; it has {have}")
     return {key: list(dataset[name]) for key, name in wanted.items() if name is not None}
+
+
+def checked_correct(correct_R: torch.Tensor, name: str) -> torch.Tensor:
+    """The column of the rewards that says correct, if it is 0 and 1 throughout."""
+    bad = ~((correct_R == 0) | (correct_R == 1))
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        if torch.isnan(correct_R[row]):
+            raise DataError(
+                f"reward function {name!r} returned nan for rollout {row}: what says correct "
+                "must say 0 or 1 of every rollout"
+            )
+        raise DataError(
+            f"reward function {name!r} returned {correct_R[row].item()} for rollout {row}, but "
+            "correct must be 0 or 1: pass correct_func (a reward function, or its name)"
+        )
+    return correct_R

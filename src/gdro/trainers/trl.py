@@ -30,6 +30,7 @@ from gdro.trainers.border import (
     check_enough,
     check_neutral,
     check_supported,
+    checked_correct,
     columns,
     identified,
     with_correct,
@@ -225,7 +226,8 @@ class GDROTrainer(GRPOTrainer):
             raise
         if not self.model.training:
             return rewards_RF
-        self._correct_R = self._check_correct(rewards_RF[:, self._correct].clone())
+        name = self.reward_func_names[self._correct]
+        self._correct_R = checked_correct(rewards_RF[:, self._correct].clone(), name)
         if self._appended:
             # Said by us, not by the user's rewards: it must not make a rollout scorable.
             unscorable = torch.isnan(rewards_RF[:, : self._correct]).all(dim=1)
@@ -234,22 +236,6 @@ class GDROTrainer(GRPOTrainer):
         self._rewards_RF, self._tokens_R = rewards_RF, self.accelerator.gather(lengths)
         self._seconds["reward"] += time.perf_counter() - started
         return rewards_RF
-
-    def _check_correct(self, correct_R: torch.Tensor) -> torch.Tensor:
-        """The 0/1 column of the rewards, gathered; anything else is an error naming the row."""
-        bad = ~((correct_R == 0) | (correct_R == 1))
-        if bad.any():
-            row, name = int(bad.nonzero()[0]), self.reward_func_names[self._correct]
-            if torch.isnan(correct_R[row]):
-                raise DataError(
-                    f"reward function {name!r} returned nan for rollout {row}: what says correct "
-                    "must say 0 or 1 of every rollout"
-                )
-            raise DataError(
-                f"reward function {name!r} returned {correct_R[row].item()} for rollout {row}, but "
-                "correct must be 0 or 1: pass correct_func (a reward function, or its name)"
-            )
-        return correct_R
 
     def _repair_metrics(self, advantages_R: torch.Tensor, std_P: torch.Tensor) -> None:
         """Replaces what TRL logged of groups of equal size."""
