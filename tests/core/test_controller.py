@@ -1,6 +1,7 @@
 """The controller as a user's own loop sees it: plan, observe, state."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 from typing import Any
@@ -263,6 +264,21 @@ def test_what_is_wrong_with_a_plan() -> None:
     with pytest.raises(BudgetError, match="positive integer, got 3 prompts x 4.5"):
         Controller(n_mean=4.5).plan(["a", "b", "c"])
     assert Controller(n_mean=4.5).plan(["a", "b"]).n_P.sum() == 9
+    assert Controller(n_mean=4.1).plan(list(range(30))).n_P.sum() == 123  # 122.99999999999999
+    with pytest.raises(DataError, match="must be a list or an array, got str"):
+        Controller().plan("abc")
+    for column, match in (
+        ("prior", "prior_column"),
+        ("level", "level_column"),
+        ("group", "source"),
+    ):
+        with pytest.raises(ConfigError, match=rf"bind\({column}=...\) and difficulty.{match}"):
+            Controller().bind(["a"], **{column: [0.5]})
+    with pytest.raises(ConfigError, match="go together"):
+        Controller(ControllerConfig.from_dict({"difficulty.prior_column": "rate"})).bind(["a"])
+    rated = Controller(ControllerConfig.from_dict({"difficulty.prior_column": "rate"}))
+    with pytest.raises(DataError, match="prior has 1 entries for 2 prompts"):
+        rated.bind(["a", "b"], prior=[0.5])
     with pytest.raises(BudgetError, match="got 0 prompts"):
         Controller().plan([])
     with pytest.raises(ConfigError, match=r"select needs the data set: call bind"):
@@ -333,10 +349,14 @@ def test_every_field_has_a_bound_or_choices_and_says_so() -> None:
     for path, field, hint in ControllerConfig.fields():
         room = path.split(".")[0]
         if hint in (int, float):
-            assert field.metadata["bounds"], f"{path} has no bound"
+            kinds = set(field.metadata["bounds"])
+            assert kinds & {"ge", "gt"}, f"{path} has no lower bound"
+            assert kinds & {"le", "lt"}, f"{path} has no upper bound"
             for kind, bound in field.metadata["bounds"].items():
-                step = {"ge": -1, "gt": 0, "le": 1, "lt": 0}[kind]
-                with pytest.raises(ConfigError, match=rf"{path} must be .*{bound}, got") as caught:
+                step = {"ge": -1, "gt": 0, "le": max(1, bound), "lt": 0}[kind]
+                with pytest.raises(
+                    ConfigError, match=rf"{path} must be .*{re.escape(str(bound))}, got"
+                ) as caught:
                     ControllerConfig.from_dict({path: hint(bound + step)})
                 assert str(hint(bound + step)) in str(caught.value)
         with pytest.raises(ConfigError, match=f"{path} must be"):

@@ -34,7 +34,7 @@ EXACT = {"difficulty.memory": "all", "outcome.max_staleness": STALENESS}
 METHODS = {
     "joint": {"rollout.allocator": "exp3p"},
     "dapo": {"select.policy": "dapo", "select.max_rounds": 3},
-    "reinforce_ada": {"rollout.allocator": "reinforce_ada", "rollout.rounds": 3},
+    "reinforce_ada": {"rollout.allocator": "reinforce_ada", "rollout.max_rounds": 3},
 }
 
 

@@ -46,10 +46,9 @@ def test_the_table_has_every_policy_and_says_which_are_compute_neutral() -> None
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Holds mine.py, as the page has it, where Python finds it; the registry is put back after."""
+    """Holds mine.py, as the page has it, where Python finds it."""
     (tmp_path / "mine.py").write_text(FILE)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setitem(registry.ALLOCATE, "mine", "")
     monkeypatch.setitem(sys.modules, "mine", None)  # so that what is imported goes again
     monkeypatch.delitem(sys.modules, "mine")
     return tmp_path
@@ -61,7 +60,6 @@ def test_the_loop_of_the_example_runs(folder: Path) -> None:
     assert names["plan"].n_P.sum() == 12
     allocator = names["controller"].method.allocator
     assert type(allocator).__name__ == "Mine"
-    assert registry.ALLOCATE["mine"] == "mine:Mine"
 
 
 def test_the_example_does_what_it_says(folder: Path) -> None:
@@ -80,15 +78,15 @@ def test_the_example_does_what_it_says(folder: Path) -> None:
 
 def test_the_command_of_the_example_trains(folder: Path) -> None:
     pytest.importorskip("trl")
-    command = re.search(r"    python (mine\.py train .*)", PAGE)
+    command = re.search(r"    PYTHONPATH=\. gdro (train .*)", PAGE)
     assert command is not None
     short = "--max_steps 1 --train_prompts 8 --per_device_train_batch_size 8 --no-page "
     short += "--gradient_accumulation_steps 1 --num_generations 4 --max_completion_length 4 "
     short += "--eval_before False --eval_after False --output_dir out"
-    words = [sys.executable, *command[1].split(), *short.split()]
+    words = [sys.executable, "-m", "gdro.cli", *command[1].split(), *short.split()]
     paths = os.pathsep.join(path for path in sys.path if path)
     found = subprocess.run(
         words, cwd=folder, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True
     )
     assert found.returncode == 0, found.stderr
-    assert "allocator: mine" in (folder / "out" / "recipe.yaml").read_text()
+    assert "allocator: mine:Mine" in (folder / "out" / "recipe.yaml").read_text()

@@ -21,7 +21,9 @@ def test_an_unknown_policy_is_refused_with_the_known_ones(path: str) -> None:
              "prompt.weigh": registry.WEIGH}[path]  # fmt: skip
     with pytest.raises(ConfigError) as caught:
         ControllerConfig.from_dict({path: "mine"})
-    assert str(caught.value) == f"{path} must be one of {', '.join(names)}, got 'mine'"
+    assert (
+        str(caught.value) == f"{path} must be one of {', '.join(names)}, module:Class, got 'mine'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,8 +38,8 @@ def test_an_unknown_policy_is_refused_with_the_known_ones(path: str) -> None:
 )  # fmt: skip
 def test_sample_is_both_a_policy_and_a_realisation(values: dict[str, str]) -> None:
     match = (
-        r"^select.policy must be sample with prompt.realisation=sample \(and prompt.weigh=gdro\), "
-        rf"and only there, got {values['select.policy']}$"
+        "^select.policy must be sample with prompt.realisation=sample and prompt.weigh=gdro, and "
+        f"with nothing else, got select.policy={values['select.policy']}, "
     )
     with pytest.raises(ConfigError, match=match):
         ControllerConfig.from_dict(values)
@@ -163,9 +165,9 @@ def test_policies_of_ones_own_work_behind_every_port(tmp_path: Any) -> None:
 def test_the_registry_is_as_it_was() -> None:
     """And an entry that leads nowhere says which."""
     assert not {"first", "greedy", "last"} & {*registry.SELECT, *registry.ALLOCATE, *registry.WEIGH}
-    with pytest.raises(ImportError, match="no_such_module"):
+    with pytest.raises(ConfigError, match="no_such_module:Mine cannot be loaded: No module"):
         registry.load("no_such_module:Mine")
-    with pytest.raises(AttributeError, match=r"gdro.core.types.*Mine"):
+    with pytest.raises(ConfigError, match=r"gdro.core.types:Mine cannot be loaded: .*Mine"):
         registry.load("gdro.core.types:Mine")
 
 

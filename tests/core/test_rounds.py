@@ -169,10 +169,12 @@ def test_a_plan_that_was_extended_is_refused_as_it_was() -> None:
     more = controller.refill(plan, outcome)
     assert more is not None
     for call in (controller.refill, controller.observe):
-        with pytest.raises(DataError, match="plan 0 has 8 slots, this one 4: pass the plan that"):
+        with pytest.raises(
+            DataError, match="plan 0 was extended, it is in round 1 and this one in round 0: pass"
+        ):
             call(plan, outcome)
     controller.load_state_dict(before)
-    with pytest.raises(DataError, match="plan 0 has 4 slots, this one 8"):
+    with pytest.raises(DataError, match="it is in round 0 and this one in round 1"):
         controller.observe(more, engine.generate(more))
     controller.observe(plan, outcome)
 
@@ -207,7 +209,7 @@ def test_what_refill_refuses() -> None:
 def test_reinforce_ada_adds_rollouts_to_prompts_that_lack_a_signal(
     leave: str, n_mean: float, seed: int
 ) -> None:
-    changes = ADA | {"rollout.exit": leave, "rollout.rounds": 3}
+    changes = ADA | {"rollout.exit": leave, "rollout.max_rounds": 3}
     controller = Controller(ControllerConfig.from_dict(changes), n_mean=n_mean)  # needs no data set
     engine = Engine(lambda prompt: int(prompt.split()[1]) / 40, seed)
     plan = first = controller.plan(IDS[::7])

@@ -64,10 +64,12 @@ def test_every_policy_trains(model: str, tmp_path: Path, policy: str) -> None:
     generated = [record["rollouts"] for record in records]
     if policy in ROUNDS:
         assert max(generated) > 16
-        assert trainer.spent["rollouts"] >= sum(generated)
+        assert trainer.spent["rollouts"] == sum(generated)
     else:
         assert generated == [16] * 7
         assert trainer.spent["rollouts"] == 7 * 16
+    booked = trainer.controller.ledger.state_dict()
+    assert booked == {name: trainer.spent[name] for name in booked}
     resumed = make_trainer(
         model, tmp_path, dataset=prompts(24), max_steps=7, **POLICIES[policy],
         save_strategy="steps", save_steps=5,

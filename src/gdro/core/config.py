@@ -39,7 +39,9 @@ class DifficultyConfig(Checked):
         "what is remembered of a prompt: counts discounted per visit, the last "
         "visits, or all visits",
     )
-    half_life: float = setting(3.0, "visits after which a discounted count has halved", gt=0)
+    half_life: float = setting(
+        3.0, "visits after which a discounted count has halved", gt=0, le=1e6
+    )
     window: int = setting(100, "visits kept by the window memory (H of the paper)", ge=1, le=10_000)
     estimator: Literal["posterior", "any"] = setting(
         "posterior", "posterior mean of pass@k from counts, or the paper's any-correct flag"
@@ -58,10 +60,10 @@ class DifficultyConfig(Checked):
         "prior_a and prior_b",
     )
     prior_a: float = setting(
-        1.0, "prior pseudo-count of successes (the start of a fitted prior)", gt=0
+        1.0, "prior pseudo-count of successes (the start of a fitted prior)", gt=0, le=1e6
     )
     prior_b: float = setting(
-        1.0, "prior pseudo-count of failures (the start of a fitted prior)", gt=0
+        1.0, "prior pseudo-count of failures (the start of a fitted prior)", gt=0, le=1e6
     )
     prior_column: str | None = setting(
         None, "column with a pass rate in [0, 1] known beforehand: unseen prompts start from it"
@@ -72,7 +74,7 @@ class DifficultyConfig(Checked):
         "and an unseen prompt starts from it",
     )
     prior_strength: float = setting(
-        4.0, "pseudo-rollouts that a rate of prior_column counts for", gt=0
+        4.0, "pseudo-rollouts that a rate of prior_column counts for", gt=0, le=1e6
     )
 
     def __post_init__(self) -> None:
@@ -129,21 +131,25 @@ class SelectConfig(Checked):
         5, "dapo: rounds of generation of a step, the first included", ge=2, le=100
     )
     target: float = setting(0.5, "mopps, adarft: success rate that is aimed at", gt=0, lt=1)
-    candidates: float = setting(8.0, "mopps: prompts drawn for each one that is chosen", ge=1)
+    candidates: float = setting(
+        8.0, "mopps: prompts drawn for each one that is chosen", ge=1, le=1e6
+    )
     greso_target: float = setting(
         0.25, "greso: share of groups without a gradient that is put up with", gt=0, lt=1
     )
     greso_explore: float = setting(
-        0.5, "greso: probability at first to visit a prompt that gave no gradient", gt=0, le=1
+        0.5, "greso: probability at first to visit a prompt that gave no gradient", ge=0.05, le=1
     )
     greso_step: float = setting(
         0.01, "greso: by how much that probability moves in a step", gt=0, lt=1
     )
     sec_rate: float = setting(0.5, "sec: rate of the running advantage of a class", gt=0, le=1)
-    sec_temperature: float = setting(0.4, "sec: temperature of the draw of classes", gt=0)
+    sec_temperature: float = setting(
+        0.4, "sec: temperature of the draw of classes", ge=0.001, le=1000
+    )
     adarft_step: float = setting(0.5, "adarft: largest step of the target difficulty", gt=0, le=1)
     adarft_gain: float = setting(
-        2.0, "adarft: sensitivity of the target difficulty to the reward", gt=0
+        2.0, "adarft: sensitivity of the target difficulty to the reward", gt=0, le=1000
     )
 
 
@@ -177,14 +183,14 @@ class PromptConfig(Checked):
         2.0, "gdro, per_prompt: rate of the exponential weights (Eq. 14)", ge=0, le=1000
     )
     alpha: float = setting(0.3, "cvar: mass of the worst bins", gt=0, le=1)
-    rho: float = setting(1.0, "chi_square: radius", ge=0)
+    rho: float = setting(1.0, "chi_square: radius", ge=0, le=1e6)
     base: Literal["uniform", "share"] = setting(
         "uniform", "base measure of the ambiguity set: uniform over bins, or the bins' shares"
     )
     beta: float = setting(0.12, "rate of the moving average of the bins' loss (Eq. 12)", gt=0, le=1)
     gamma: float = setting(0.01, "uniform exploration in q (Eq. 15)", ge=0, le=1)
-    clip: float = setting(10.0, "C: scores are clipped to [-C, C] (Eq. 14)", gt=0)
-    cap: float = setting(15.0, "largest weight of a prompt (Eq. 16)", ge=1)
+    clip: float = setting(10.0, "C: scores are clipped to [-C, C] (Eq. 14)", gt=0, le=1e300)
+    cap: float = setting(15.0, "largest weight of a prompt (Eq. 16)", ge=1, le=1e6)
     normalize: Literal["mean", "none"] = setting(
         "mean", "weights have mean 1 over the batch after the cap, or are as printed in Eq. 16"
     )
@@ -192,10 +198,13 @@ class PromptConfig(Checked):
         False, "divide a bin's loss by its share of the batch (released code)"
     )
     max_gap: float = setting(
-        10.0, "sample: a prompt that was not drawn for this many epochs is drawn next", gt=1
+        10.0, "sample: a prompt that was not drawn for this many epochs is drawn next", gt=1, le=1e6
     )
     max_repeat: float = setting(
-        4.0, "sample: a prompt is drawn at most this many times as often as the average one", ge=1
+        4.0,
+        "sample: a prompt is drawn at most this many times as often as the average one",
+        ge=1,
+        le=1e6,
     )
 
 
@@ -211,7 +220,9 @@ class RolloutConfig(Checked):
         "which is not compute-neutral",
         choices=registry.ALLOCATE,
     )
-    n_min: int = setting(2, "fewest rollouts of a prompt; a group of one has no advantage", ge=2)
+    n_min: int = setting(
+        2, "fewest rollouts of a prompt; a group of one has no advantage", ge=2, le=4096
+    )
     n_max: int = setting(12, "most rollouts of a prompt", ge=2, le=4096)
     power: float = setting(2.0, "hard_first: n proportional to (1 - p)^power", ge=0, le=16)
     aggregation: Literal["rollout", "prompt", "neutral"] = setting(
@@ -237,7 +248,7 @@ class RolloutConfig(Checked):
     )
     bandit_gamma: float = setting(0.01, "exp3p: uniform exploration over arms", ge=0, le=1)
     price_alpha: float = setting(0.05, "rate of the shadow price (Eq. 21)", gt=0, le=10)
-    rounds: int = setting(
+    max_rounds: int = setting(
         4, "reinforce_ada: rounds of generation of a step, the first included", ge=2, le=100
     )
     exit: Literal["balanced", "positive"] = setting(
@@ -290,8 +301,9 @@ class ControllerConfig(Checked):
             object.__setattr__(self, "select", select)
         elif samples != (policy == "sample"):
             raise ConfigError(
-                "select.policy must be sample with prompt.realisation=sample (and prompt.weigh="
-                f"gdro), and only there, got {policy}"
+                "select.policy must be sample with prompt.realisation=sample and prompt.weigh="
+                f"gdro, and with nothing else, got select.policy={policy}, prompt.realisation="
+                f"{self.prompt.realisation}, prompt.weigh={self.prompt.weigh}"
             )
 
     @classmethod

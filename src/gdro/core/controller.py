@@ -116,6 +116,18 @@ class Controller:
             ConfigError: if the configuration names a column that is not given.
             DataError: if an id stands twice, or a column cannot be used.
         """
+        config = self.config.difficulty
+        for name, values, setting, wanted in (
+            ("group", group, "source=column:<name>", config.source.startswith("column:")),
+            ("prior", prior, "prior_column", config.prior_column is not None),
+            ("level", level, "level_column", config.level_column is not None),
+        ):
+            if (values is not None) != wanted:
+                raise ConfigError(
+                    f"bind({name}=...) and difficulty.{setting} go together: one of them is missing"
+                )
+            if values is not None and len(values) != len(prompt_ids):
+                raise DataError(f"{name} has {len(values)} entries for {len(prompt_ids)} prompts")
         rows_N: Any = np.empty(len(prompt_ids), np.int32)
         for start in range(0, len(rows_N), _CHUNK):
             part = slice(start, start + _CHUNK)
@@ -125,19 +137,12 @@ class Controller:
         if np.count_nonzero(named) < len(rows_N):
             raise DataError("prompt_ids must be distinct")
         self._ids_N, self.pool = prompt_ids, Pool(self.difficulty, rows_N)
-        source = self.config.difficulty.source
-        if source.startswith("column:"):
-            if group is None:
-                raise ConfigError(f"difficulty.source={source} needs the groups: bind(group=...)")
+        if group is not None:
             self.difficulty.set_groups(rows_N, group)
             self._fit_bins()
-        if self.config.difficulty.prior_column is not None:
-            if prior is None:
-                raise ConfigError("difficulty.prior_column needs the rates: bind(prior=...)")
+        if prior is not None:
             self.difficulty.set_prior(rows_N, np.asarray(prior, np.float64))
-        if self.config.difficulty.level_column is not None:
-            if level is None:
-                raise ConfigError("difficulty.level_column needs the levels: bind(level=...)")
+        if level is not None:
             self.difficulty.set_levels(rows_N, level)
 
     def _fit_bins(self) -> None:
@@ -188,14 +193,20 @@ class Controller:
             BudgetError: if P * n_mean is not an integer, or there are no prompts.
             DataError: if an id cannot be used.
         """
-        rows_P = self.difficulty.rows(prompt_ids)
-        budget = self.n_mean * len(rows_P)
-        if budget != int(budget) or budget == 0:
-            raise BudgetError(
-                f"the budget must be a positive integer, got {len(rows_P)} prompts x {self.n_mean}"
+        if isinstance(prompt_ids, str) or not hasattr(prompt_ids, "__len__"):
+            raise DataError(
+                f"prompt_ids must be a list or an array, got {type(prompt_ids).__name__}"
             )
+        exact = self.n_mean * len(prompt_ids)
+        budget = round(exact)
+        if budget == 0 or abs(budget - exact) > 1e-6:
+            raise BudgetError(
+                f"the budget must be a positive integer, got {len(prompt_ids)} prompts x "
+                f"{self.n_mean}"
+            )
+        rows_P = self.difficulty.rows(prompt_ids)
         self._check_groups(rows_P)
-        plan = self.method.plan(prompt_ids, rows_P, int(budget), self._step, self._rng)
+        plan = self.method.plan(prompt_ids, rows_P, budget, self._step, self._rng)
         self._step += 1
         self._pending.add(plan)
         return plan
@@ -238,7 +249,8 @@ class Controller:
     def settle(self, plan: Plan, outcome: Outcome) -> IntArray:
         """Which rollouts train: positions in the outcome's arrays, by slot of the plan.
 
-        `train_P[i]` of slot i; all of them, ordered, for methods that generate once.
+        `train_P[i]` of slot i; all of them, ordered, for methods that generate once. May draw: call
+        it once.
 
         Raises:
             DataError: if the outcome is not of this plan.
@@ -255,8 +267,9 @@ class Controller:
 
         Taken: any subset of a plan's slots, with fewer rollouts than planned, in any order of
         calls, up to `outcome.max_staleness` plans late. A slot has one outcome: a second is
-        refused, counted, and warned of once. Counts of prompts do not depend on the order of
-        calls; moving averages, bandits and prices do, and on nothing else.
+        refused, counted (`gdro/refused`), and warned of once. Counts of prompts do not depend on
+        the order of calls, nor on how an outcome is cut into parts; moving averages, bandits,
+        prices and targets do: to them each call is one step.
 
         Returns:
             The step's record, for a trace and a logger.
@@ -271,9 +284,9 @@ class Controller:
         slots, n_P, correct_P, loss_P, score_P, tokens = rollouts.by_slot(kept_R, len(plan.n_P))
         method, prompt, bin_P = self.method, self.config.prompt, plan.bin_P[slots]
         rows_P = self.difficulty.rows(plan.prompt_P)[slots]
-        unit_P = units_P(self.config.rollout.aggregation, plan.n_P[slots])
         train_P = np.minimum(plan.train_P[slots], n_P)
-        self.ledger.add(n_P, train_P, tokens)
+        unit_P = units_P(self.config.rollout.aggregation, train_P)
+        self.ledger.add(n_P, train_P, tokens, outcome.padding_rollouts, outcome.padding_tokens)
 
         self.difficulty.observe(rows_P, n_P, correct_P)
         method.adversary.observe(
@@ -312,11 +325,15 @@ class Controller:
                 unit_P=unit_P,
                 n_P=n_P,
                 correct_P=correct_P,
-                tokens=tokens,
+                tokens=tokens + outcome.padding_tokens,
+                padding=outcome.padding_rollouts,
                 adversary=copy(method.adversary),  # their arrays are replaced, never written to
                 variance=copy(method.variance),
                 population_B=self.difficulty.population_B(),
-                extra=method.metrics() | self.difficulty.metrics() | self.ledger.metrics(),
+                extra=method.metrics()
+                | self.difficulty.metrics()
+                | self.ledger.metrics()
+                | {"gdro/refused": float(self._pending.refused)},
             )
         )
 

@@ -44,8 +44,8 @@ class Checked:
             value = _check_type(f"{self._room}{f.name}", getattr(self, f.name), hints[f.name])
             object.__setattr__(self, f.name, value)
             choices = f.metadata.get("choices", (value,))
-            if value not in choices:
-                raise _not_a_choice(f"{self._room}{f.name}", choices, value)
+            if value not in choices and ":" not in str(value):
+                raise _not_a_choice(f"{self._room}{f.name}", [*choices, "module:Class"], value)
             values = value if isinstance(value, tuple) else () if value is None else (value,)
             for kind, bound in f.metadata.get("bounds", {}).items():
                 sign, holds = _BOUNDS[kind]

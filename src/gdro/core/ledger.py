@@ -12,7 +12,7 @@ class Ledger:
     """Sums since the first plan.
 
     Attributes:
-        rollouts: Rollouts that came back.
+        rollouts: Rollouts that came back, an engine's padding included.
         trained: Those of them that train; fewer only where a step generates in rounds.
         tokens: Completion tokens of all rollouts, nan once an outcome did not say.
     """
@@ -21,11 +21,13 @@ class Ledger:
     trained: int = 0
     tokens: float = 0.0
 
-    def add(self, n_P: IntArray, train_P: IntArray, tokens: float) -> None:
+    def add(
+        self, n_P: IntArray, train_P: IntArray, tokens: float, padding: int, padding_tokens: int
+    ) -> None:
         """Books an outcome: rollouts that came back of each slot, those that train, all tokens."""
-        self.rollouts += int(n_P.sum())
+        self.rollouts += int(n_P.sum()) + padding
         self.trained += int(train_P.sum())
-        self.tokens += tokens
+        self.tokens += tokens + padding_tokens
 
     def metrics(self) -> dict[str, float]:
         """The sums, as `spent/...`."""

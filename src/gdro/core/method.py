@@ -45,12 +45,12 @@ class Method:
             adversary=self.adversary,
         )
 
-        def made(entry: str) -> Any:
-            return registry.load(entry)(setting)
+        def made(port: dict[str, str], name: str) -> Any:
+            return registry.load(port.get(name, name))(setting)
 
-        self.selector: Selector = made(registry.SELECT[config.select.policy])
-        self.allocator: Allocator = made(registry.ALLOCATE[config.rollout.allocator])
-        self.weigher: Weigher = made(registry.WEIGH[config.prompt.weigh])
+        self.selector: Selector = made(registry.SELECT, config.select.policy)
+        self.allocator: Allocator = made(registry.ALLOCATE, config.rollout.allocator)
+        self.weigher: Weigher = made(registry.WEIGH, config.prompt.weigh)
         self._check_rounds()
 
     def _check_rounds(self) -> None:
@@ -60,13 +60,21 @@ class Method:
                 f"select.policy={self._config.select.policy} and rollout.allocator="
                 f"{self._config.rollout.allocator} both generate in rounds; choose one"
             )
-        if (select or allocate) and self._config.required:
-            policy = f"rollout.allocator={self._config.rollout.allocator}"
-            if select:
-                policy = f"select.policy={self._config.select.policy}"
+        if not (select or allocate):
+            return
+        policy = f"rollout.allocator={self._config.rollout.allocator}"
+        if select:
+            policy = f"select.policy={self._config.select.policy}"
+        if self._config.required:
             raise ConfigError(
                 f"{next(iter(self._config.required.values()))} needs to see every rollout train, "
                 f"and {policy} generates in rounds and does not train on every one"
+            )
+        if self._config.rollout.aggregation == "neutral":
+            raise ConfigError(
+                "rollout.aggregation must be rollout or prompt with "
+                f"{policy}, got neutral: which rollouts train depends on their outcome, so h(n, p) "
+                "is not what a rollout does there"
             )
 
     @property
@@ -139,14 +147,16 @@ class Method:
         """
         if plan.round + 1 >= self.rounds:
             return None
+        present_P = self._difficulty.rows(plan.prompt_P)
         if self.allocator.rounds > 1:
-            groups = Feedback(bin_P=plan.bin_P, n_P=n_P, correct_P=correct_P)
+            groups = Feedback(row_P=present_P, bin_P=plan.bin_P, n_P=n_P, correct_P=correct_P)
             more_P = self.allocator.more(groups, plan.train_P)
             return rounds.with_more(plan, more_P) if more_P.any() else None
         live = np.flatnonzero(plan.train_P)
-        groups = Feedback(bin_P=plan.bin_P[live], n_P=n_P[live], correct_P=correct_P[live])
+        groups = Feedback(
+            row_P=present_P[live], bin_P=plan.bin_P[live], n_P=n_P[live], correct_P=correct_P[live]
+        )
         dropped = live[self.selector.replaces(groups)]
-        present_P = self._difficulty.rows(plan.prompt_P)
         chosen = pool.next(len(dropped), rng, without=pool.positions(present_P))
         dropped = dropped[: len(chosen)]  # no more than the data set has
         if not len(dropped):

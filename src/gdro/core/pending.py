@@ -22,6 +22,7 @@ class Pending:
     def __init__(self, max_staleness: int) -> None:
         self._max_staleness = max_staleness
         self._seen: dict[int, np.ndarray] = {}
+        self._plans: dict[int, tuple[int, np.ndarray]] = {}  # round and prompts of each
         self.refused = 0
 
     def add(self, plan: Plan) -> None:
@@ -30,7 +31,12 @@ class Pending:
         old_P = self._seen.get(plan.step, seen_P[:0])
         seen_P[: len(old_P)] = old_P
         self._seen[plan.step] = seen_P
-        self._seen.pop(plan.step - self._max_staleness - 1, None)
+        self._plans[plan.step] = plan.round, np.asarray(plan.prompt_P)
+        self._forget(plan.step - self._max_staleness - 1)
+
+    def _forget(self, step: int) -> None:
+        self._seen.pop(step, None)
+        self._plans.pop(step, None)
 
     def check(self, plan: Plan) -> None:
         """Raises DataError unless the plan's outcome is awaited, and the plan is as it stands."""
@@ -40,11 +46,14 @@ class Pending:
                 "controller made and still waits for: an outcome of each of its slots has come, or "
                 f"more than outcome.max_staleness = {self._max_staleness} plans followed it"
             )
-        if len(plan.n_P) != (slots := len(self._seen[plan.step])):
+        last, prompt_P = self._plans[plan.step]
+        if plan.round != last:
             raise DataError(
-                f"plan {plan.step} has {slots} slots, this one {len(plan.n_P)}: pass the plan that "
-                "refill returned last"
+                f"plan {plan.step} was extended, it is in round {last} and this one in round "
+                f"{plan.round}: pass the plan that refill returned last"
             )
+        if plan.prompt_P is not prompt_P and not np.array_equal(plan.prompt_P, prompt_P):
+            raise DataError(f"plan {plan.step} of this controller has other prompts")
 
     def first(self, plan: Plan, slot_R: IntArray) -> np.ndarray:
         """Which rollouts are of slots that had no outcome yet; from now on they have had it."""
@@ -60,13 +69,15 @@ class Pending:
         self.refused += refused
         seen_P[slot_R] = True
         if seen_P.all():
-            del self._seen[plan.step]
+            self._forget(plan.step)
         return kept_R
 
     def state_dict(self) -> dict[str, Any]:
         seen = {str(step): seen_P.copy() for step, seen_P in self._seen.items()}
-        return {"seen": seen, "refused": self.refused}
+        plans = {str(step): list(plan) for step, plan in self._plans.items()}
+        return {"seen": seen, "plans": plans, "refused": self.refused}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._seen = {int(step): seen_P.copy() for step, seen_P in state["seen"].items()}
+        self._plans = {int(k): (int(last), ids) for k, (last, ids) in state["plans"].items()}
         self.refused = int(state["refused"])

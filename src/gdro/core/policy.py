@@ -70,20 +70,20 @@ class Feedback:
     """What became of the prompts of one plan: those that came back, in any order.
 
     Attributes:
+        row_P: int64, the classifier's row of each prompt, its name in a policy's own arrays.
         bin_P: int64, the bin at plan time; unseen prompts (-1) teach no bin anything.
         n_P: int64, rollouts that came back.
         correct_P: How many of them were correct.
         loss_P: Mean prompt loss (Eq. 6-7); needed by the utility `surrogate`.
         propensity_P: `allocator.propensity_P` of that plan; ones if left out.
-        row_P: int64, the classifier's row of each prompt, its name in a policy's own arrays.
     """
 
+    row_P: IntArray
     bin_P: IntArray
     n_P: IntArray
     correct_P: FloatArray | IntArray
     loss_P: FloatArray | None = None
     propensity_P: FloatArray | None = None
-    row_P: IntArray | None = None
 
     @property
     def mixed_P(self) -> np.ndarray:

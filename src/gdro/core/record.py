@@ -51,6 +51,7 @@ def numbers(
     n_P: IntArray,
     correct_P: IntArray,
     tokens: float,
+    padding: int,
     adversary: Adversary,
     variance: VarianceMonitor,
     population_B: IntArray,
@@ -68,13 +69,15 @@ def numbers(
         n_P: Rollouts that came back.
         correct_P: Right ones among them.
         tokens: Completion tokens, nan if unknown.
+        padding: Rollouts that the engine generated beside the plan.
         adversary: As it was after the outcome.
         variance: The monitor, likewise.
         population_B: Known prompts by bin.
         extra: Metrics of the parts, under their own names.
     """
     num_bins, q_B = len(population_B), adversary.q_B(population_B)
-    extra = extra | variance.metrics(bin_P, n_P, unit_P)
+    trains = trained_P > 0
+    extra = extra | variance.metrics(bin_P[trains], trained_P[trains], unit_P[trains])
     place_P = bin_P - UNSEEN  # unseen prompts first, then the bins
 
     def sums(values_P: Any) -> tuple[float, FloatArray]:
@@ -87,7 +90,6 @@ def numbers(
     unseen_came, came_B = sums(n_P)
     unseen_correct, right_B = sums(correct_P)
     planned, came = unseen_planned + rollouts_B.sum(), unseen_came + came_B.sum()
-    trains = trained_P > 0
     trains_B = sums(trains)[1]
     with np.errstate(invalid="ignore"):
         weight_B = sums(trains * weight_P)[1] / trains_B
@@ -115,7 +117,7 @@ def numbers(
         "unseen_rollouts": int(unseen_planned),
         "unseen_correct": unseen_correct / unseen_came if unseen else np.nan,
         "budget": int(planned),
-        "rollouts": int(came),
+        "rollouts": int(came) + padding,
         "trained": int(trained_P.sum()),
         "tokens": tokens,
         "reward": (unseen_correct + right_B.sum()) / max(came, 1),

@@ -1,11 +1,13 @@
 """The policies behind the three ports, by the names that the configuration uses.
 
-One line a policy: its name, and where its class is. A program may add its own before it builds a
-configuration, `ALLOCATE["mine"] = "my_module:Mine"`; docs/policies.md shows one from end to end.
+One line a policy: its name, and where its class is. A setting also takes `module:Class` itself, for
+a policy that is not of this package; docs/policies.md shows one from end to end.
 """
 
 from importlib import import_module
 from typing import Any
+
+from gdro.core.errors import ConfigError
 
 SELECT = {
     "uniform": "gdro.core.select.uniform:Uniform",
@@ -36,6 +38,13 @@ WEIGH = {
 
 
 def load(entry: str) -> Any:
-    """The class that `module:Class` names."""
+    """The class that `module:Class` names.
+
+    Raises:
+        ConfigError: if there is none.
+    """
     module, _, name = entry.partition(":")
-    return getattr(import_module(module), name)
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"the policy {entry} cannot be loaded: {error}") from error

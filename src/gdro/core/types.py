@@ -57,6 +57,11 @@ class Plan:
     row_P: IntArray | None = None
     round: int = 0
 
+    @property
+    def slot_R(self) -> IntArray:
+        """int64, slot of each rollout where they are generated slot by slot."""
+        return np.repeat(np.arange(len(self.n_P)), self.n_P)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcome:
@@ -73,6 +78,9 @@ class Outcome:
         score_R: Gradient-norm proxy A^2 * sum_t (1 - pi(y_t))^2 of each rollout, for the `score`
             variance proxy.
         tokens_R: Completion tokens of each rollout, for the ledger.
+        padding_rollouts: Rollouts that the engine generated beside the plan's, to fill a batch,
+            for the ledger.
+        padding_tokens: Completion tokens of these.
     """
 
     prompt_R: PromptIds
@@ -81,3 +89,5 @@ class Outcome:
     loss_R: NDArray[np.floating] | Sequence[float] | None = None
     score_R: NDArray[np.floating] | Sequence[float] | None = None
     tokens_R: NDArray[np.integer] | Sequence[int] | None = None
+    padding_rollouts: int = 0
+    padding_tokens: int = 0

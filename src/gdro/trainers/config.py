@@ -20,11 +20,8 @@ def flag(path: str) -> str:
 def _controller_fields() -> list[tuple[str, Any, Any]]:
     fields = []
     for path, f, hint in ControllerConfig.fields():
-        kind: Any
         optional = typing.get_origin(hint) in (types.UnionType, typing.Union)
         kind = next(a for a in typing.get_args(hint) if a is not type(None)) if optional else hint
-        if "choices" in f.metadata:
-            kind = Literal[tuple(f.metadata["choices"])]
         if typing.get_origin(kind) is tuple:  # a command line gives a list
             kind = list[typing.get_args(kind)[0]]
         help = f"{f.metadata['help']} (default: {f.default})".replace("%", "%%")

@@ -51,7 +51,7 @@ def in_rounds(
 
     Returns:
         The last plan, the positions that train in what was generated, this process's batch of
-        them, and the rollouts and tokens spent.
+        them, and the rollouts and tokens of rows that only filled a batch.
     """
     acc, device = trainer.accelerator, slot_R.device
     local = len(slot_R) // acc.num_processes
@@ -79,7 +79,7 @@ def in_rounds(
     trainer._correct_R = correct_R
     kept_R = torch.as_tensor(kept_R, device=device)
     batch = rounds.taken(kept_R, acc.process_index * local, local)
-    return plan, kept_R, batch, rounds.spent
+    return plan, kept_R, batch, rounds.padding
 
 
 def _decide(controller: Any, plan: Plan, slot_R: Tensor, correct_R: Tensor) -> tuple[Any, Any]:
@@ -110,6 +110,7 @@ class Rounds:
         self._tokens_R: list[Tensor] = []
         self._rewards_RF: list[Tensor] = []
         self._logged: list[dict[str, list[Any]]] = []
+        self._order = torch.empty(0, dtype=torch.long)
 
     def add(self, output: dict[str, Any], slot_R: Tensor) -> None:
         """Takes in a round just generated.
@@ -152,16 +153,18 @@ class Rounds:
 
     def generated(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(slot, correct, tokens, rewards) of all rollouts, by slot, padding rows left out."""
-        self._order = torch.argsort(torch.cat(self._slot_R), stable=True)
-        self._order = self._order[torch.cat(self._slot_R)[self._order] >= 0]
+        every_R = torch.cat(self._slot_R)
+        order = torch.argsort(every_R, stable=True)
+        self._order = order[every_R[order] >= 0]
         parts = (self._slot_R, self._correct_R, self._tokens_R, self._rewards_RF)
         slot_R, correct_R, tokens_R, rewards_RF = (torch.cat(p)[self._order] for p in parts)
         return slot_R, correct_R, tokens_R, rewards_RF
 
     @property
-    def spent(self) -> tuple[int, int]:
-        """Rollouts generated, padding rows included, and their tokens."""
-        return sum(map(len, self._slot_R)), int(torch.cat(self._tokens_R).sum())
+    def padding(self) -> tuple[int, int]:
+        """Rollouts that only filled a batch, and their tokens."""
+        fills_R = torch.cat(self._slot_R) < 0
+        return int(fills_R.sum()), int(torch.cat(self._tokens_R)[fills_R].sum())
 
     def taken(self, kept_R: Tensor, first: int, local: int) -> dict[str, Any]:
         """The batch of the rollouts that train, as one call of TRL's method would give it.

@@ -154,37 +154,37 @@ class GDROTrainer(GRPOTrainer):
         heads = [x[ROW] for j, x in enumerate(inputs) if (first + j) % self.num_generations == 0]
         plan, rows_P = self._plan(gather_object(heads), acc.num_processes * local)
 
-        n_P = torch.as_tensor(plan.n_P, device=device)
-        slot_R = torch.repeat_interleave(torch.arange(len(n_P), device=device), n_P)
+        slot_R = torch.as_tensor(plan.slot_R, device=device)
         mine = slice(first, first + local)
         expanded = self._fetch(rows_P[slot_R[mine].cpu().numpy()])
         self._seconds = {"plan": time.perf_counter() - started} | dict.fromkeys(PHASES, 0.0)
         generate = super()._generate_and_score_completions
         output = generate(expanded)
-        spent, kept_R = (len(slot_R), int(self._tokens_R.sum())), slice(None)
+        padding, kept_R = (0, 0), slice(None)
         if self.controller.rounds > 1:
-            plan, kept_R, output, spent = in_rounds(self, generate, plan, rows_P, slot_R, output)
-            n_P = torch.as_tensor(plan.n_P, device=device)
-            slot_R = torch.repeat_interleave(torch.arange(len(n_P), device=device), n_P)
+            plan, kept_R, output, padding = in_rounds(self, generate, plan, rows_P, slot_R, output)
+            slot_R = torch.as_tensor(plan.slot_R, device=device)
 
         resumed = time.perf_counter()
         rewards_R = (self._rewards_RF * self.reward_weights.to(device)).nansum(dim=1)
         rewards_R[torch.isnan(self._rewards_RF).all(dim=1)] = torch.nan
+        trains_P = torch.as_tensor(plan.train_P > 0, device=device)
+        rewards_R[~trains_P[slot_R]] = torch.nan  # groups that a later round replaced
+        n_P = torch.as_tensor(plan.n_P, device=device)
         raw_R, std_P = group_advantages(rewards_R, n_P, self.scale_rewards)
         weight_P = torch.as_tensor(plan.weight_P, device=device, dtype=raw_R.dtype)
         advantages_R = raw_R * weight_P[slot_R]
         output["advantages"] = advantages_R[kept_R][mine]
         output["gdro_raw_advantages"] = raw_R[kept_R][mine]
         output["gdro_row"] = torch.arange(len(slot_R), device=device)[kept_R][mine]
-        trains_P = torch.as_tensor(plan.train_P > 0, device=device)
         self._repair_metrics(advantages_R[kept_R], std_P[trains_P])
 
-        self.spent["rollouts"] += spent[0]
-        self.spent["tokens"] += spent[1]
+        self.spent["rollouts"] += len(slot_R) + padding[0]
+        self.spent["tokens"] += int(self._tokens_R.sum()) + padding[1]
         self.spent["trained"] += int(plan.train_P.sum())
         sums = torch.zeros(len(slot_R), 3, device=device)
         mean, seconds = torch.nanmean(rewards_R).item(), self._seconds
-        self._window = Window(plan, self._correct_R, self._tokens_R, sums, mean, seconds)
+        self._window = Window(plan, self._correct_R, self._tokens_R, sums, mean, seconds, padding)
         seconds["hook"] += seconds["plan"] + time.perf_counter() - resumed
         return output
 
@@ -316,7 +316,7 @@ class GDROTrainer(GRPOTrainer):
             return
         plan = window.plan
         loss_R, score_R = (sums[:, :2] / sums[:, 2:].clamp(min=1)).double().cpu().numpy().T
-        slot_R = np.repeat(np.arange(len(plan.n_P)), plan.n_P)
+        slot_R = plan.slot_R
         record = self.controller.observe(
             plan,
             Outcome(
@@ -326,6 +326,8 @@ class GDROTrainer(GRPOTrainer):
                 loss_R=loss_R,
                 score_R=score_R,
                 tokens_R=window.tokens_R.cpu().numpy(),
+                padding_rollouts=window.padding[0],
+                padding_tokens=window.padding[1],
             ),
         )
         observed = time.perf_counter() - started

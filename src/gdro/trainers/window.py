@@ -23,6 +23,7 @@ class Window:
     sums_RF: torch.Tensor  # of this process: prompt loss, score, visits
     reward: float
     seconds: dict[str, float]
+    padding: tuple[int, int] = (0, 0)  # rollouts and tokens that only filled a batch
 
     def save(self, path: Path, buffer: Any, num_processes: int) -> None:
         """Writes the window and TRL's buffered inputs: tensors and plain values, no code.

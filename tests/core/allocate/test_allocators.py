@@ -188,7 +188,9 @@ def bandit(num_bins=3, n_mean=4.0, **fields):
 def feedback(bins, n, correct=None, **fields):
     n = np.asarray(n)
     correct = np.asarray(correct) if correct is not None else n // 2
-    return Feedback(bin_P=np.asarray(bins), n_P=n, correct_P=correct, **fields)
+    return Feedback(
+        row_P=np.arange(len(n)), bin_P=np.asarray(bins), n_P=n, correct_P=correct, **fields
+    )
 
 
 @pytest.mark.parametrize("utility", ["surrogate", "variance", "signal"])

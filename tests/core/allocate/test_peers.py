@@ -35,7 +35,12 @@ def make_batch(p_P: Any, lo: int, hi: int, budget: int) -> Batch:
 
 def groups(n_P: Any, correct_P: Any) -> Feedback:
     n_P = np.asarray(n_P)
-    return Feedback(bin_P=np.zeros(n_P.size, int), n_P=n_P, correct_P=np.asarray(correct_P))
+    return Feedback(
+        row_P=np.arange(n_P.size),
+        bin_P=np.zeros(n_P.size, int),
+        n_P=n_P,
+        correct_P=np.asarray(correct_P),
+    )
 
 
 # -- knapsack ---------------------------------------------------------------------------------
@@ -119,7 +124,7 @@ def test_rounds_find_a_signal_where_one_round_would_not(p: float) -> None:
     One round of four has 1 - p^4 - (1 - p)^4; four rounds have, with `balanced`, what sixteen have:
     a prompt stays until it has two of each or the rounds are spent, and one of each is mixed.
     """
-    allocator: Any = make(ReinforceAda, rounds=4)
+    allocator: Any = make(ReinforceAda, max_rounds=4)
     rng, size = RNG(0), 4000
     train_P, n_P, correct_P = np.full(size, 4), np.full(size, 4), rng.binomial(4, p, size)
     for _ in range(allocator.rounds - 1):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import trapezoid
-from scipy.stats import beta, binom
+from scipy.stats import beta
 
 from gdro.core.config import ControllerConfig, DifficultyConfig
 from gdro.core.difficulty import Difficulty
@@ -223,7 +223,7 @@ def test_mopps_looks_at_candidates_and_takes_distinct_ones() -> None:
     rng, few = RNG(0), Mopps(setting(policy="mopps", candidates=4.0))
     hits = np.mean([0 in few.select(pool, 2, rng) for _ in range(2000)])
     assert hits == pytest.approx(8 / size, abs=0.04), "8 of 40 are looked at, the near one wins"
-    everything = Mopps(setting(policy="mopps", candidates=1e9)).select(pool, size, rng)
+    everything = Mopps(setting(policy="mopps", candidates=1e6)).select(pool, size, rng)
     assert sorted(everything) == list(range(size))
 
 
@@ -313,9 +313,3 @@ def test_adarft_takes_the_nearest(target: float, count: int, seed: int) -> None:
     distance = np.abs(1 - pool.success_N - target)
     keys = list(zip(distance, pool.visits_N, strict=True))
     assert sorted(keys[i] for i in chosen) == sorted(keys)[:count]
-
-
-def test_binomial_of_the_simulations() -> None:
-    """The tolerances above are at least four standard errors."""
-    assert 4 * binom(1500, 0.5).std() / 1500 < 0.06
-    assert 4 * binom(2000, 0.2).std() / 2000 < 0.04

@@ -12,7 +12,7 @@ class Knapsack(Allocator):
     """Maximises sum (1 - p^n - (1 - p)^n) p (1 - p)^2: chance of a gradient times what it is worth.
 
     The source fills its knapsack by dynamic programming; the value is concave in n, so taking
-    the largest marginals, [p^n (1 - p) + (1 - p)^n p] p (1 - p)^2 at n -> n + 1, has the same sum.
+    the largest marginals, [p^n (1 - p) + (1 - p)^n p] p (1 - p)^2 at n -> n + 1, does as well.
     p is the posterior mean where the source takes the last epoch's rate and needs special cases
     for 0 and 1.
     """

@@ -31,7 +31,8 @@ class Price(Protocol):
 
 
 class LogPrice:
-    """log mu += alpha (demand - n_mean) / n_mean: positive, and scale-free in the utility.
+    """log mu += alpha (demand - n_mean) / n_mean: positive; steps are relative, whatever the
+    scale of the utility.
 
     Starts at the price of Eq. 31 where v = 1/4, the largest p (1 - p). With integer arms the demand
     jumps over n_mean and the price settles into a cycle around the multiplier. It stays within a

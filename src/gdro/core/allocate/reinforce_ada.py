@@ -14,7 +14,7 @@ class ReinforceAda(Allocator):
     * `balanced`: half of the n rollouts that train are to be right, and half wrong;
     * `positive`: one right rollout.
 
-    A prompt that has not left after `rollout.rounds` rounds trains on what there is. Of each
+    A prompt that has not left after `rollout.max_rounds` rounds trains on what there is. Of each
     prompt the same n rollouts train as under `uniform`: as near half right, half wrong as what came
     allows, drawn by lot. Advantages take mean and deviation of *all* that was generated, as in the
     source. Not compute-neutral: up to `rounds` times the budget is generated.
@@ -22,7 +22,7 @@ class ReinforceAda(Allocator):
 
     def __init__(self, setting: Setting) -> None:
         rollout = setting.config.rollout
-        self.rounds, self._exit = rollout.rounds, rollout.exit
+        self.rounds, self._exit = rollout.max_rounds, rollout.exit
         self._uniform = Uniform(setting)
 
     def allocate(self, batch: Batch, rng: np.random.Generator) -> IntArray:

@@ -46,13 +46,13 @@ class Greso(Selector):
         return np.concatenate([chosen, skipped[: num_prompts - len(chosen)]])
 
     def observe(self, feedback: Feedback) -> None:
-        assert feedback.row_P is not None
-        rows_P = feedback.row_P
-        if not rows_P.size:
+        several_P = feedback.n_P > 1  # a single rollout is neither mixed nor uniform
+        if not several_P.any():
             return
+        rows_P, correct_P = feedback.row_P[several_P], feedback.correct_P[several_P]
+        n_P = feedback.n_P[several_P]
         self._streak = grown(self._streak, int(rows_P.max()) + 1)
-        kind_P = np.where(feedback.correct_P == feedback.n_P, 1, -1)
-        kind_P = np.where(feedback.mixed_P, 0, kind_P)
+        kind_P = (correct_P == n_P).astype(int) - (correct_P == 0)
         old_P = self._streak[rows_P]
         longer_P = np.where(np.sign(old_P) == kind_P, old_P + kind_P, kind_P)
         self._streak[rows_P] = np.clip(longer_P, -1000, 1000)

@@ -12,8 +12,9 @@ class Mopps(Selector):
     """Thompson sampling near `select.target`: of `select.candidates` times as many prompts drawn
     uniformly, those whose draw from Beta(a, b) is nearest to it.
 
-    The posterior is the classifier's. With `difficulty.memory=discounted` it is the source's own,
-    a' = lambda a + (1 - lambda) a_0 + right (its Eq. 9), with lambda = 2^(-1 / half_life) a visit.
+    The posterior is the classifier's. With `difficulty.memory=discounted` and
+    `difficulty.prior=fixed` it is the source's own, a' = lambda a + (1 - lambda) a_0 + right,
+    lambda = 2^(-1 / half_life) a visit; the default fits the prior to the population instead.
     """
 
     def __init__(self, setting: Setting) -> None:

@@ -17,25 +17,31 @@ class Sec(Selector):
 
     Q(c) <- (1 - alpha) Q(c) + alpha r(c), r the mean |advantage| of the class's rollouts in a step:
     2 sqrt(m (1 - m)) sqrt((n - 1) / n) for a group of n with mean m when advantages are scaled by
-    the unbiased deviation, 2 m (1 - m) when they are not. The classes are the classifier's bins
-    (or a column's groups, as in the source), and the unseen prompts as one more; alpha is
-    `select.sec_rate`, tau `select.sec_temperature`; Q starts at 0. What a class has too few prompts
-    for goes to the others.
+    the unbiased deviation, 2 m (1 - m) when they are not; alpha is `select.sec_rate`, tau
+    `select.sec_temperature`; Q starts at 0. What a class has too few prompts for goes to the
+    others.
+
+    The source's classes are fixed groups of the data (`difficulty.source=column:<name>`). Where
+    they are the classifier's bins, and the unseen prompts as one more, their sizes change as the
+    run goes, so a class has mass size * exp(Q / tau): a bin of four prompts would otherwise be
+    drawn as often as ten thousand unseen ones.
     """
 
     def __init__(self, setting: Setting) -> None:
         select = setting.config.select
         self._alpha, self._tau = select.sec_rate, select.sec_temperature
         self._scaled = setting.std_scaled
+        self._static = setting.config.difficulty.source.startswith("column:")
         self._value_V = np.zeros(setting.num_bins + 1)  # the last is of unseen prompts
 
     def select(self, pool: Pool, num_prompts: int, rng: np.random.Generator) -> IntArray:
         queues = pool.queues(rng)
         size_C = queues.size_C
         value_C = np.where(pool.bin_C == UNSEEN, len(self._value_V) - 1, pool.bin_C)
-        room_V = np.bincount(value_C, size_C, len(self._value_V))
         mass_V = np.exp((self._value_V - self._value_V.max()) / self._tau)
-        mass_C = size_C * (mass_V / np.maximum(room_V, 1))[value_C]
+        mass_C = size_C * mass_V[value_C]
+        if self._static:
+            mass_C /= np.maximum(np.bincount(value_C, size_C, len(mass_V)), 1)[value_C]
         return rng.permutation(draw_by_class(queues, mass_C, num_prompts, rng))
 
     def observe(self, feedback: Feedback) -> None:

@@ -113,7 +113,7 @@ class Adversary:
         adversary's answer over the bins present, so that below the cap the batch's gradient is
         the mixture of Eq. 26. With `normalize="mean"`, s makes the mean weight of the seen
         prompts 1 after the cap (method D7); with "none" s = 1. `sample` realises q by drawing
-        prompts, so it weighs all alike, as does `none`.
+        prompts, so it weighs all alike.
 
         Prompts that are unseen, or in a bin without a score, weigh 1.
 
@@ -126,7 +126,7 @@ class Adversary:
             float64 [P]; exactly 1 everywhere if the bins present weigh alike.
         """
         weight_P = np.ones(len(bin_P))
-        if self.config.realisation in ("sample", "none"):
+        if self.config.realisation == "sample":
             return weight_P
         place_P = bin_P - UNSEEN  # unseen prompts first, then the bins
         unit_B = np.bincount(place_P, unit_P, self.num_bins + 1)[1:]

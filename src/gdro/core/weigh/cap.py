@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gdro.core.types import FloatArray
+from gdro.core.types import UNSEEN, FloatArray, IntArray
 
 
 def capped_mean_one(ratio_B: FloatArray, share_B: FloatArray, cap: float) -> FloatArray:
@@ -39,3 +39,15 @@ def capped_mean_one(ratio_B: FloatArray, share_B: FloatArray, cap: float) -> Flo
     weight_B = np.empty(len(ratio))
     weight_B[order] = weight
     return weight_B
+
+
+def mean_one_over_seen(
+    ratio_P: FloatArray, bin_P: IntArray, unit_P: FloatArray | IntArray, cap: float
+) -> FloatArray:
+    """min(s * ratio, cap) with mean 1 over the seen prompts' units; 1 for the unseen ones."""
+    weight_P = np.ones(ratio_P.size)
+    seen = np.flatnonzero(bin_P != UNSEEN)
+    if seen.size:
+        share = unit_P[seen] / unit_P[seen].sum()
+        weight_P[seen] = capped_mean_one(ratio_P[seen], share, cap)
+    return weight_P

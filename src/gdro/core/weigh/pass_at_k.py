@@ -5,7 +5,7 @@ import numpy as np
 from gdro.core.policy import Batch, Setting
 from gdro.core.types import FloatArray, IntArray
 from gdro.core.weigh.base import Weigher
-from gdro.core.weigh.per_prompt import mean_one_over_seen
+from gdro.core.weigh.cap import mean_one_over_seen
 
 
 class PassAtK(Weigher):
@@ -14,7 +14,8 @@ class PassAtK(Weigher):
     The expectation over the posterior Beta(a, b) is prod_{i < k - 1} (b + i) / (a + b + i); s makes
     the mean over the seen prompts 1 (method D7). Source: Walder and Karkhanis 2025 (PKPO, arXiv
     2505.15201) and Tang et al. 2025 (arXiv 2503.19595), who estimate the same gradient from the
-    group alone.
+    group alone. Exact where n has no weight of its own, unscaled advantages or
+    `rollout.aggregation=neutral`; with std-scaled ones the push is h(n, p) times it (method D16).
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -24,5 +25,5 @@ class PassAtK(Weigher):
         total_P, log_P = batch.a_P + batch.b_P, np.zeros(batch.a_P.size)
         for i in range(self._k - 1):
             log_P += np.log((batch.b_P + i) / (total_P + i))
-        return mean_one_over_seen(np.exp(log_P - log_P.max(initial=-np.inf)), batch, unit_P,
+        return mean_one_over_seen(np.exp(log_P - log_P.max(initial=-np.inf)), batch.bin_P, unit_P,
                                   self._cap)  # fmt: skip

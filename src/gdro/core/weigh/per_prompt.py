@@ -3,9 +3,9 @@
 import numpy as np
 
 from gdro.core.policy import Batch, Setting
-from gdro.core.types import UNSEEN, FloatArray, IntArray
+from gdro.core.types import FloatArray, IntArray
 from gdro.core.weigh.base import Weigher
-from gdro.core.weigh.cap import capped_mean_one
+from gdro.core.weigh.cap import mean_one_over_seen
 
 
 class PerPrompt(Weigher):
@@ -21,16 +21,4 @@ class PerPrompt(Weigher):
 
     def weigh(self, batch: Batch, unit_P: FloatArray | IntArray) -> FloatArray:
         # relative to the hardest prompt there could be: nothing overflows
-        return mean_one_over_seen(np.exp(-self._eta * batch.p_P), batch, unit_P, self._cap)
-
-
-def mean_one_over_seen(
-    ratio_P: FloatArray, batch: Batch, unit_P: FloatArray | IntArray, cap: float
-) -> FloatArray:
-    """min(s * ratio, cap) with mean 1 over the seen prompts' units; 1 for the unseen ones."""
-    weight_P = np.ones(ratio_P.size)
-    seen = np.flatnonzero(batch.bin_P != UNSEEN)
-    if seen.size:
-        share = unit_P[seen] / unit_P[seen].sum()
-        weight_P[seen] = capped_mean_one(ratio_P[seen], share, cap)
-    return weight_P
+        return mean_one_over_seen(np.exp(-self._eta * batch.p_P), batch.bin_P, unit_P, self._cap)
