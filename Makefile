@@ -1,6 +1,8 @@
 # make demo   set up .venv, train GRPO and GDRO side by side on the built-in suite, leave a page
 # make test   set up .venv, pass the tests
 # make theory measure what the theory bounds, print it beside the bounds
+# make cover  what the tests of the core leave out, by line and branch
+# make mutate which small changes of budgets, adversary, allocators and classifier go unnoticed
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -8,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test theory lint type bench setup clean
+.PHONY: demo test theory cover mutate lint type bench setup clean
 
 setup: $(READY)
 
@@ -24,6 +26,15 @@ test: $(READY)
 
 theory: $(READY)
 	$(BIN)/pytest tests/theory -vv
+
+cover: $(READY)
+	$(BIN)/coverage run -m pytest tests/core tests/theory
+	$(BIN)/coverage report
+
+mutate: $(READY)
+	rm -rf mutants
+	$(BIN)/mutmut run > mutants.log
+	$(BIN)/python scripts/mutants.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from gdro import Controller, ControllerConfig, Outcome
 from gdro.core import checkpoint
 from gdro.core.config import PRESETS
 from gdro.core.errors import BudgetError, CheckpointError, ConfigError, DataError
+from gdro.core.trace import TraceWriter, read_trace
 
 NAMES = np.array([f"p{i}" for i in range(60)])
 RATES = np.random.default_rng(0).beta(0.4, 0.6, len(NAMES))
@@ -203,6 +204,16 @@ def test_parts_and_late_outcomes(split: int, late: bool) -> None:
         np.testing.assert_array_equal(mine, theirs)
 
 
+def test_steps_observed_is_one_past_the_last_plan_with_an_outcome() -> None:
+    controller = make()
+    assert controller.steps_observed == 0
+    plans = [controller.plan(NAMES[:2]) for _ in range(3)]
+    for step, expected in ((1, 2), (0, 2), (2, 3)):
+        ids = np.repeat(NAMES[:2], plans[step].n_P)
+        controller.observe(plans[step], Outcome(prompt_R=ids, correct_R=np.ones(len(ids))))
+        assert controller.steps_observed == expected
+
+
 def test_a_second_outcome_is_refused_and_counted() -> None:
     controller = make()
     plan = controller.plan(NAMES[:20])
@@ -334,6 +345,44 @@ def test_sampling_forgets_no_prompt_and_repeats_none(ambiguity: str) -> None:
         gaps = np.diff(np.r_[0, at, len(drawn)])
         # a batch of 12 at a time: overdue rows may have to queue for a few steps
         assert gaps.max() <= (4 + 2) * 60
+
+
+def test_rates_known_beforehand_place_prompts_before_their_first_visit() -> None:
+    controller = Controller(ControllerConfig.from_dict({"difficulty.prior_column": "rate"}))
+    controller.bind(NAMES, prior=list(RATES))
+    plan = controller.plan(NAMES)
+    assert (plan.bin_P >= 0).all()
+    order = np.argsort(RATES)
+    assert (np.diff(plan.bin_P[order]) >= 0).all()
+    assert (np.diff(plan.n_P[order]) <= 0).all()
+    assert plan.n_P.max() > plan.n_P.min()
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({}, [f"{a / 10:g}-{(a + 1) / 10:g}" for a in range(10)]),
+        ({"difficulty.bins": 3, "difficulty.edges": [0.2, 0.5]}, ["0-0.2", "0.2-0.5", "0.5-1"]),
+        ({"difficulty.source": "column:g"}, ["0", "1", "2", "3", "4"]),
+        ({"difficulty.source": "random", "difficulty.bins": 3}, ["0", "1", "2"]),
+    ],
+)
+def test_a_trace_tells_its_bins_and_holds_every_step(
+    changes: dict[str, Any], names: list[str], tmp_path: Any
+) -> None:
+    controller = make(changes)
+    steps = run(controller, 4)
+    with TraceWriter(tmp_path / "trace.jsonl", controller.header()) as writer:
+        for _, record in steps:
+            writer.append(record.to_dict())
+    trace = read_trace(tmp_path / "trace.jsonl")
+    assert trace.header["bin_names"] == names
+    online = controller.config.difficulty.source == "online"
+    assert trace.boundaries == (controller.config.difficulty.boundaries if online else None)
+    np.testing.assert_array_equal(
+        trace.per_bin("rollouts_B"), [record.values["rollouts_B"] for _, record in steps]
+    )
+    assert ControllerConfig.from_dict(trace.header["config"]) == controller.config
 
 
 def test_import_is_cheap() -> None:

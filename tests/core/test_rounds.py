@@ -138,6 +138,23 @@ def test_dapo_replaces_as_many_as_the_data_set_has() -> None:
     assert controller.refill(more, engine.generate(more)) is None
 
 
+def test_dapo_gives_unseen_prompts_more_than_the_mean_where_it_drops_more() -> None:
+    """A fresh prompt takes the budget of the one it replaces, here not n_mean."""
+    controller = make({"select.policy": "dapo", "rollout.allocator": "hard_first"})
+    learn_some(controller, IDS[:20])
+    plan = controller.plan(IDS[:20])
+    hardest = int(np.argmax(plan.n_P))
+    assert plan.n_P[hardest] > 4
+    slot_R = np.repeat(np.arange(20), plan.n_P)
+    first_R = np.r_[True, slot_R[1:] != slot_R[:-1]]  # every group is mixed but one
+    outcome = Outcome(prompt_R=np.array(IDS)[slot_R], correct_R=first_R & (slot_R != hardest))
+    more = controller.refill(plan, outcome)
+    assert more is not None
+    assert len(more.n_P) == 21
+    assert more.bin_P[20] == -1
+    assert more.n_P[20] == plan.n_P[hardest]
+
+
 def test_dapo_has_nothing_to_replace_where_every_group_is_mixed() -> None:
     controller = make(DAPO)
     plan = controller.plan([IDS[i] for i in controller.select(4)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gdro.core.errors import DataError
-from gdro.core.trace import TraceWriter, read_trace
+from gdro.core.trace import TraceWriter, keep_aside, read_trace
 
 HEADER = {
     "boundaries": [0, 0.5, 1],
@@ -190,6 +190,10 @@ def test_a_step_of_ten_bins_is_small(path):
             b'{"schema": "gdro-trace", "version": 1, "bin_names": ["a"], "boundaries": [0]}\n',
             "boundaries must be 2 ascending numbers",
         ),
+        (
+            b'{"schema": "gdro-trace", "version": 1, "bin_names": ["a"], "config": [1]}\n',
+            "config must be a mapping of mappings",
+        ),
     ],
 )
 def test_foreign_files_are_named(path, content, message):
@@ -256,3 +260,13 @@ def test_boundaries_of_static_groups_are_no_order(path):
     config = {"difficulty": {"source": "column:family"}}
     TraceWriter(path, HEADER | {"config": config}).close()
     assert read_trace(path).boundaries is None
+
+
+def test_earlier_traces_are_kept_aside_under_numbers(path):
+    for run in range(3):
+        write(path, [run])
+        with pytest.warns(UserWarning, match=f"kept as trace.{run + 1}.jsonl"):
+            keep_aside(path)
+    assert not path.exists()
+    kept = [read_trace(path.with_name(f"trace.{n}.jsonl")) for n in (1, 2, 3)]
+    assert [trace.records[0]["step"] for trace in kept] == [0, 1, 2]

@@ -40,7 +40,7 @@ class DifficultyConfig(Checked):
         "visits, or all visits",
     )
     half_life: float = setting(
-        3.0, "visits after which a discounted count has halved", gt=0, le=1e6
+        3.0, "visits after which a discounted count has halved", gt=0, le=1e9
     )
     window: int = setting(100, "visits kept by the window memory (H of the paper)", ge=1, le=10_000)
     estimator: Literal["posterior", "any"] = setting(
@@ -198,13 +198,13 @@ class PromptConfig(Checked):
         False, "divide a bin's loss by its share of the batch (released code)"
     )
     max_gap: float = setting(
-        10.0, "sample: a prompt that was not drawn for this many epochs is drawn next", gt=1, le=1e6
+        10.0, "sample: a prompt that was not drawn for this many epochs is drawn next", gt=1, le=1e9
     )
     max_repeat: float = setting(
         4.0,
         "sample: a prompt is drawn at most this many times as often as the average one",
         ge=1,
-        le=1e6,
+        le=1e9,
     )
 
 

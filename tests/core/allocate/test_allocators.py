@@ -147,6 +147,22 @@ def test_neyman_takes_the_variance_that_belongs_to_the_estimator():
     assert ratio(True, proxy="score") == pytest.approx(variance[1] / variance[0], rel=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("fields", "p", "batch"),
+    [
+        # w^2 p (1 - p) is .16 for every prompt
+        ({"allocator": "neyman"}, [0.5, 0.2, 0.9], {"weight_P": np.array([0.8, 1.0, 4 / 3])}),
+        ({"allocator": "hard_first", "power": 0.0}, [0.5, 0.2, 0.9], {}),
+        ({"allocator": "signal"}, [0.5, 0.2, 0.9], {"a_P": np.ones(3), "b_P": np.ones(3)}),
+    ],
+)
+def test_among_equals_the_most_uncertain_prompt_comes_first(fields, p, batch):
+    allocator = make_allocator(config(**fields), 10, 4, False)
+    for budget, expected in ((7, [3, 2, 2]), (8, [3, 3, 2]), (10, [4, 3, 3]), (11, [4, 4, 3])):
+        n = allocator.allocate(make_batch(p, budget=budget, **batch), RNG(0))
+        assert n.tolist() == expected
+
+
 def test_price_form_is_the_square_root_law_at_its_multiplier():
     share, v = np.array([0.5, 0.3, 0.2]), np.array([0.01, 0.2, 0.25])
     price = (share @ np.sqrt(v) / 4) ** 2
@@ -337,6 +353,66 @@ def test_utilities_are_unbiased():
         allocator = bandit(1, utility=utility)
         allocator.observe(feedback(bins, n, rng.binomial(5, p, size)))
         assert allocator.state_dict()["mean_BK"][0, 3] == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("utility", "groups", "expected"),
+    [
+        # (n, correct, loss) of groups that had one arm; the fewest and the most rollouts count too
+        ("variance", [(2, 1, 0.0), (2, 0, 0.0)], -0.25 / 2),
+        ("variance", [(12, 3, 0.0)], -(3 / 12) * (9 / 12) / 11),
+        ("signal", [(4, 4, 0.0)], 0.0),
+        ("signal", [(4, 0, 0.0)], 0.0),
+        ("signal", [(4, 3, 0.0), (4, 1, 0.0), (4, 4, 0.0)], 2 / 3),
+        ("surrogate", [(12, 3, 0.5), (12, 0, -0.25)], -0.125),
+    ],
+)
+def test_an_arm_starts_at_the_mean_utility_of_its_groups(utility, groups, expected):
+    allocator = bandit(2, utility=utility)
+    n, correct, loss = map(np.array, zip(*groups, strict=True))
+    allocator.observe(feedback(np.ones(n.size, int), n, correct, loss_P=loss))
+    mean_BK = allocator.state_dict()["mean_BK"]
+    assert mean_BK[1, n[0] - 2] == pytest.approx(expected)
+    assert np.isnan(mean_BK).sum() == mean_BK.size - 1
+    assert allocator.metrics()["alloc/arms_visited"] == 1 / mean_BK.size
+
+
+def test_an_arm_moves_by_its_share_over_its_mean_propensity():
+    allocator = bandit(1, utility="surrogate", bandit_beta=0.1)
+    bins, n = np.zeros(4, int), np.array([5, 5, 5, 8])
+    allocator.observe(feedback(bins, n, loss_P=np.zeros(4)))
+    p = np.array([0.5, 0.5, 0.5, 0.8])
+    allocator.observe(feedback(bins, n, loss_P=-np.ones(4), propensity_P=p))
+    mean_K = allocator.state_dict()["mean_BK"][0]
+    assert mean_K[[3, 6]] == pytest.approx([0.1 * 0.75 / 0.5, 0.1 * 0.25 / 0.8])
+
+
+def test_arms_are_drawn_by_the_mixture_as_written():
+    utility = RNG(0).normal(size=(2, 11))
+    for gamma in (0.01, 0.5, 1.0):
+        allocator = bandit(2, utility="surrogate", bandit_eta=2.0, bandit_gamma=gamma)
+        allocator.load_state_dict({"mean_BK": utility, "price": 0.1, "demand": 4.0})
+        weight = np.exp(2.0 * (utility - 0.1 * np.arange(2, 13)))
+        softmax = weight / weight.sum(axis=1, keepdims=True)
+        found = np.exp(allocator._log_probability_BK())
+        np.testing.assert_allclose(found, (1 - gamma) * softmax + gamma / 11)
+
+
+def test_demand_is_the_mean_of_equally_good_arms():
+    n_P, flat = np.array([4, 4, 4]), np.array([0.0, 0.0, 0.0])
+    allocator = bandit(2, utility="surrogate", price_alpha=0.5)
+    assert allocator.metrics()["alloc/demand"] == 4
+    allocator.observe(feedback([0, 1, 1], n_P, loss_P=flat))
+    assert allocator.metrics()["alloc/demand"] == pytest.approx(7)  # of 2 .. 12, at price 0
+    assert allocator.metrics()["alloc/price"] == pytest.approx(0.5 * (7 - 4))
+    arm_K = np.arange(2, 13)
+    for scale in (1e-9, 1.0, 1e9):  # equal but for rounding, relative to the utilities
+        mean_K = np.where(arm_K >= 11, 1.0 - 1e-14 * (arm_K - 11), 0.5)
+        mean_BK = scale * np.tile(mean_K, (2, 1))
+        allocator.load_state_dict({"mean_BK": mean_BK, "price": 0.0, "demand": 4.0})
+        n_P, loss_P = np.array([12, 12, 12]), np.full(3, -scale)
+        allocator.observe(feedback([0, 1, 1], n_P, loss_P=loss_P))
+        assert allocator.metrics()["alloc/demand"] == pytest.approx(11.5)
 
 
 def test_learned_utilities_decide_argmax():

@@ -108,6 +108,26 @@ def test_chi_square_is_the_convex_programme(case, rho):
     assert found @ score >= -best.fun - 1e-4
 
 
+def test_chi_square_of_two_bins_in_closed_form():
+    """q = (1/2 - d, 1/2 + d) has divergence 4 d^2; all mass is on the larger from rho = 1 on."""
+    base = np.full(2, 0.5)
+    for scores in ([0.0, 1.0], [-3.0, 4.0], [0.0, 1e200]):
+        for rho, d in ((0.04, 0.1), (0.64, 0.4), (1.0, 0.5), (1e6, 0.5)):
+            found = chi_square(np.array(scores), base, rho)
+            assert found == pytest.approx([0.5 - d, 0.5 + d], abs=1e-9)
+    assert chi_square(SCORE, np.full(3, 1 / 3), 1e6).tolist() == [0, 0, 1]
+
+
+@settings(deadline=None, max_examples=40)
+@given(cases, st.floats(-3, 3), st.sampled_from([0.05, 0.5, 5.0]))
+def test_a_bin_without_base_measure_changes_nothing(case, extra, size):
+    score, base = case
+    more_score, more_base = np.append(score, extra), np.append(base, 0.0)
+    for solve, radius in ((entropic, 1000 * size), (cvar, min(size, 1)), (chi_square, size)):
+        found = solve(more_score, more_base, radius)
+        assert found == pytest.approx(np.append(solve(score, base, radius), 0.0), abs=1e-9)
+
+
 @settings(deadline=None, max_examples=40)
 @given(cases, st.floats(0.1, 10))
 def test_entropic_is_optimal_and_gives_the_robust_value(case, eta):
@@ -298,6 +318,12 @@ def test_unnormalised_weights_are_equation_16():
     adversary = scored([-1e6, 0.5, 3.0], eta=1.0, normalize="none", cap=15.0, clip=10.0)
     found = adversary.weight_P(np.array([0, 1, 2, -1]), np.ones(4))
     assert found == pytest.approx([np.exp(-10), np.exp(0.5), 15.0, 1.0])
+    clipped = scored([-6.0, 0.5, 6.0], eta=1.0, normalize="none", cap=1e6, clip=3.0)
+    assert clipped.weight_P(np.arange(3), np.ones(3)) == pytest.approx(np.exp([-3, 0.5, 3]))
+    mass = scored(SCORE, realisation="mass", normalize="none")
+    found = mass.weight_P(np.array([0, 0, 1, 2]), np.ones(4))
+    expected = mass.q_B(np.ones(3)) / [0.5, 0.25, 0.25]
+    assert found == pytest.approx(expected[[0, 0, 1, 2]])
     density = scored(SCORE, ambiguity="cvar", alpha=0.5, gamma=0.0, normalize="none")
     assert density.weight_P(np.array([0, 1, 2]), np.ones(3)) == pytest.approx([0, 1, 2])
 
@@ -322,6 +348,12 @@ def test_nan_at_large_scores():
 def test_where_the_worst_bins_are_too_few_for_the_cap_the_others_share_the_rest():
     weight = capped_mean_one(np.array([1.0, 0.0, 0.0]), np.array([0.1, 0.4, 0.5]), 4.0)
     assert weight == pytest.approx([4.0, 0.6 / 0.9, 0.6 / 0.9])
+
+
+def test_a_cap_of_one_leaves_no_choice():
+    """Also where the shares add up to a little less than 1."""
+    weight = capped_mean_one(np.arange(1.0, 11.0), np.full(10, 0.1), 1.0)
+    assert weight == pytest.approx(1)
 
 
 # --- signals, theory, state ---

@@ -22,5 +22,4 @@ class Knapsack(Allocator):
         p = batch.p_P[:, None]
         mixes_PK = p**n_K * (1 - p) + (1 - p) ** n_K * p
         marginal_PK = mixes_PK * p * (1 - p) ** 2
-        variance_P = batch.p_P * (1 - batch.p_P)
-        return concave(marginal_PK, 1, batch.lo_P, batch.hi_P, batch.budget, rng, variance_P)
+        return concave(marginal_PK, 1, batch.lo_P, batch.hi_P, batch.budget, rng)
