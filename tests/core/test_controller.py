@@ -229,6 +229,15 @@ def test_a_second_outcome_is_refused_and_counted() -> None:
         controller.observe(plan, part)
 
 
+def test_a_plan_of_another_controller_is_refused() -> None:
+    one, other = make(), make()
+    plan, _ = one.plan(NAMES[:2]), other.plan(NAMES[2:4])
+    before = other.state_dict()
+    with pytest.raises(DataError, match="plan 0 of this controller has other prompts"):
+        other.observe(plan, Outcome(prompt_R=["p0"], correct_R=[1]))
+    np.testing.assert_equal(other.state_dict(), before)
+
+
 def test_what_is_wrong_with_an_outcome() -> None:
     controller = make()
 

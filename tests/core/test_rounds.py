@@ -270,3 +270,12 @@ def test_methods_that_generate_once_are_ready_and_train_on_everything(preset: st
     assert sorted(rows) == list(range(16))
     assert np.all(np.diff(np.asarray(outcome.slot_R)[rows]) >= 0)
     np.testing.assert_array_equal(plan.train_P, plan.n_P)
+
+
+@pytest.mark.parametrize("policy", ["select.policy=dapo", "rollout.allocator=reinforce_ada"])
+def test_neutral_is_refused_where_the_outcome_chooses_what_trains(policy: str) -> None:
+    path, name = policy.split("=")
+    values = {"prompt.weigh": "none", "rollout.allocator": "uniform", path: name}
+    config = ControllerConfig.from_dict(values | {"rollout.aggregation": "neutral"})
+    with pytest.raises(ConfigError, match=f"must be rollout or prompt with {policy}, got neutral"):
+        Controller(config)

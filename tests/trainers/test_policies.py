@@ -18,6 +18,7 @@ GRPO = {"gdro_preset": "grpo"}
 ROUNDS = {
     "dapo": GRPO | {"gdro_select_policy": "dapo", "gdro_select_max_rounds": 3},
     "dapo, uneven": {"gdro_select_policy": "dapo", "gdro_prompt_weigh": "per_prompt"},
+    "dapo, batch": GRPO | {"gdro_select_policy": "dapo", "scale_rewards": "batch"},
     "reinforce_ada": GRPO | {"gdro_rollout_allocator": "reinforce_ada"},
     "positive": GRPO | {"gdro_rollout_allocator": "reinforce_ada", "gdro_rollout_exit": "positive"},
 }
@@ -111,7 +112,11 @@ def test_rounds_train_on_the_rollouts_that_they_say(
         assert rare(said, meant) == window.correct_R[rows].tolist()
         for slot in np.unique(slots):  # mean and deviation over all that was generated
             group = window.correct_R[slot_R == slot]
-            raw = (window.correct_R[rows[slots == slot]] - group.mean()) / (group.std() + 1e-4)
+            if trainer.scale_rewards == "batch":  # of what trains, not of what was replaced
+                deviation = window.correct_R[rows].std()
+            else:
+                deviation = group.std()
+            raw = (window.correct_R[rows[slots == slot]] - group.mean()) / (deviation + 1e-4)
             torch.testing.assert_close(output["gdro_raw_advantages"][slots == slot], raw)
         weighted = output["gdro_raw_advantages"] * torch.tensor(plan.weight_P[slots]).float()
         torch.testing.assert_close(output["advantages"], weighted)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.integrate import trapezoid
 from scipy.stats import beta
 
+from gdro import Controller
 from gdro.core.config import ControllerConfig, DifficultyConfig
 from gdro.core.difficulty import Difficulty
 from gdro.core.policy import Feedback, Setting
@@ -313,3 +314,21 @@ def test_adarft_takes_the_nearest(target: float, count: int, seed: int) -> None:
     distance = np.abs(1 - pool.success_N - target)
     keys = list(zip(distance, pool.visits_N, strict=True))
     assert sorted(keys[i] for i in chosen) == sorted(keys)[:count]
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_sec_gives_a_small_class_its_size_unless_classes_are_the_datas_own(static: bool) -> None:
+    """Even values: bins draw as uniform does; a column's groups all alike, as in the source."""
+    source = "column:g" if static else "online"
+    values = {"select.policy": "sec", "difficulty.source": source}
+    controller = Controller(ControllerConfig.from_dict(values))
+    group = [int(i < 20) for i in range(500)]
+    controller.bind(list(range(500)), group=group if static else None)
+    for _ in range(40):
+        controller.select(25)
+    visits_N = controller.pool.visits_N
+    share = visits_N[:20].sum() / visits_N.sum()
+    if static:
+        assert share == pytest.approx(0.5, abs=0.02)
+    else:
+        assert (visits_N == 2).all(), "two epochs"
