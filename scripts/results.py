@@ -126,7 +126,7 @@ def controller(found: dict[str, Any]) -> list[str]:
         "## Cost of the controller",
         "",
         "`benchmarks/controller.py`, processor time on one core, ms a step, plan + observe, median",
-        "(and minimum):",
+        "(and minimum) of the quickest of three passes:",
         "",
         *table(["method", *(f"{s} rollouts" for s in sizes)], methods),
         f"Reading a step's record, for the trace and a logger, takes {ms(record)} ms more.",
