@@ -4,9 +4,14 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from gdro.core.allocate.neyman import price_form
 from gdro.core.allocate.price import LogPrice
-from gdro.core.theory import CumulativeExp3P, exp3p_bound, price_regret_bound, shadow_price
+from gdro.core.theory import (
+    CumulativeExp3P,
+    exp3p_bound,
+    price_form,
+    price_regret_bound,
+    shadow_price,
+)
 
 N_MEAN, LOW, HIGH, B = 4.0, 2, 12, 6
 ARM_K = np.arange(LOW, HIGH + 1)

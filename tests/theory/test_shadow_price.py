@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from gdro.core.allocate.neyman import price_form
 from gdro.core.allocate.price import AdditivePrice, LogPrice
-from gdro.core.theory import shadow_price
+from gdro.core.theory import price_form, shadow_price
 
 N_MEAN, LOW, HIGH = 4.0, 2, 12
 SHARE_B = np.array([0.1, 0.2, 0.3, 0.4])

@@ -4,9 +4,8 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from gdro.core.allocate.neyman import price_form
 from gdro.core.budget import separable
-from gdro.core.theory import shadow_price, square_root_law
+from gdro.core.theory import price_form, shadow_price, square_root_law
 from gdro.core.variance import log_slope, var_proxy, wse
 
 N_MEAN = 4.0

@@ -65,6 +65,11 @@ def shadow_price(share_B: FloatArray, v_B: FloatArray, n_mean: float) -> float:
     return float((share_B @ np.sqrt(v_B) / n_mean) ** 2)
 
 
+def price_form(variance: FloatArray, price: float) -> FloatArray:
+    """n(mu) = sqrt(v / mu), the continuous best response to a shadow price mu > 0 (Eq. 31)."""
+    return np.sqrt(variance / price)
+
+
 class Hedge:
     """Exponential weights on *cumulated* gains in [0, 1], all of which are seen (Hedge).
 

@@ -10,12 +10,12 @@ from scipy.special import betaln
 
 from gdro.core import registry
 from gdro.core.allocate.exp3p import Exp3P
-from gdro.core.allocate.neyman import price_form
 from gdro.core.allocate.price import AdditivePrice, LogPrice
 from gdro.core.allocate.signal import Signal, signal_marginals
 from gdro.core.config import ControllerConfig, PromptConfig, RolloutConfig
 from gdro.core.errors import BudgetError, DataError
 from gdro.core.policy import Batch, Feedback, Setting
+from gdro.core.theory import price_form
 from gdro.core.variance import advantage_variance
 from gdro.core.weigh.adversary import Adversary
 

@@ -5,7 +5,7 @@ import numpy as np
 from gdro.core.allocate.base import Allocator
 from gdro.core.budget import separable
 from gdro.core.policy import Batch, Setting
-from gdro.core.types import FloatArray, IntArray
+from gdro.core.types import IntArray
 from gdro.core.variance import advantage_variance
 
 
@@ -37,8 +37,3 @@ class Neyman(Allocator):
             variance_P = batch.p_P * (1 - batch.p_P)
         a_P = batch.weight_P**2 * variance_P
         return separable(a_P, batch.lo_P, batch.hi_P, batch.budget, rng, variance_P)
-
-
-def price_form(variance: FloatArray, price: float) -> FloatArray:
-    """n(mu) = sqrt(v / mu), the continuous best response to a shadow price mu > 0 (Eq. 31)."""
-    return np.sqrt(variance / price)
