@@ -6,29 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_classifier import FIXED, one, visit
 
 from gdro.core.checkpoint import load, save
 from gdro.core.config import DifficultyConfig
 from gdro.core.difficulty import Difficulty
 from gdro.core.errors import CheckpointError, ConfigError, DataError
 from gdro.core.passk import posterior_pass_at_k, posterior_pass_at_k_interval
-
-FIXED = {"prior": "fixed", "prior_a": 0.3, "prior_b": 0.6}
-
-
-def one(estimates=None, **config):
-    """A classifier of one prompt; with `estimates`, its pass@k is read from there."""
-    difficulty = Difficulty(DifficultyConfig(**config))
-    row = difficulty.rows([0])
-    if estimates is not None:
-        it = iter(estimates)
-        difficulty.pass_at_k = lambda rows: np.full(len(rows), next(it))
-    return difficulty, row
-
-
-def visit(difficulty, rows, n, correct):
-    rows = np.atleast_1d(rows)
-    difficulty.observe(rows, np.full(len(rows), n), np.full(len(rows), correct))
 
 
 def test_estimate_is_the_posterior_mean_and_does_not_jump_at_k():

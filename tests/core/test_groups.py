@@ -4,29 +4,13 @@ import hashlib
 
 import numpy as np
 import pytest
+from small_classifier import FIXED, visit
 
 from gdro.core.config import DifficultyConfig
 from gdro.core.difficulty import Difficulty
 from gdro.core.errors import DataError
 from gdro.core.passk import posterior_pass_at_k
 from gdro.core.prior import FittedPrior
-
-FIXED = {"prior": "fixed", "prior_a": 0.3, "prior_b": 0.6}
-
-
-def one(estimates=None, **config):
-    """A classifier of one prompt; with `estimates`, its pass@k is read from there."""
-    difficulty = Difficulty(DifficultyConfig(**config))
-    row = difficulty.rows([0])
-    if estimates is not None:
-        it = iter(estimates)
-        difficulty.pass_at_k = lambda rows: np.full(len(rows), next(it))
-    return difficulty, row
-
-
-def visit(difficulty, rows, n, correct):
-    rows = np.atleast_1d(rows)
-    difficulty.observe(rows, np.full(len(rows), n), np.full(len(rows), correct))
 
 
 def test_fitted_prior_finds_the_population_and_lets_few_failures_call_it_hard():

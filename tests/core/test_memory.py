@@ -6,25 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_classifier import one, visit
 
 from gdro.core.config import DifficultyConfig
 from gdro.core.difficulty import Difficulty
 from gdro.core.errors import DataError
-
-
-def one(estimates=None, **config):
-    """A classifier of one prompt; with `estimates`, its pass@k is read from there."""
-    difficulty = Difficulty(DifficultyConfig(**config))
-    row = difficulty.rows([0])
-    if estimates is not None:
-        it = iter(estimates)
-        difficulty.pass_at_k = lambda rows: np.full(len(rows), next(it))
-    return difficulty, row
-
-
-def visit(difficulty, rows, n, correct):
-    rows = np.atleast_1d(rows)
-    difficulty.observe(rows, np.full(len(rows), n), np.full(len(rows), correct))
 
 
 def slow_counts(memory, visits, half_life=3.0, window=4):
