@@ -1,5 +1,8 @@
 """The configuration: what is refused and by which path, and what a method asks of an Outcome."""
 
+import dataclasses
+import re
+
 import pytest
 
 from gdro import Controller, ControllerConfig
@@ -100,3 +103,42 @@ def test_what_an_outcome_must_hold_and_why(values, required):
 def test_a_column_that_is_named_must_be_bound(values, match):
     with pytest.raises(ConfigError, match=match):
         Controller(ControllerConfig.from_dict(values)).bind(["a", "b"])
+
+
+def test_every_field_has_a_bound_or_choices_and_says_so() -> None:
+    """A new number without a bound, or a message without path, bound and value, fails here."""
+    for path, field, hint in ControllerConfig.fields():
+        room = path.split(".")[0]
+        if hint in (int, float):
+            kinds = set(field.metadata["bounds"])
+            assert kinds & {"ge", "gt"}, f"{path} has no lower bound"
+            assert kinds & {"le", "lt"}, f"{path} has no upper bound"
+            for kind, bound in field.metadata["bounds"].items():
+                step = {"ge": -1, "gt": 0, "le": max(1, bound), "lt": 0}[kind]
+                with pytest.raises(
+                    ConfigError, match=rf"{path} must be .*{re.escape(str(bound))}, got"
+                ) as caught:
+                    ControllerConfig.from_dict({path: hint(bound + step)})
+                assert str(hint(bound + step)) in str(caught.value)
+        with pytest.raises(ConfigError, match=f"{path} must be"):
+            ControllerConfig.from_dict({path: object()})
+        assert field.metadata["help"]
+        assert room in {f.name for f in dataclasses.fields(ControllerConfig)}
+
+
+def test_unknown_and_clashing_fields() -> None:
+    for values, match in (
+        ({"rollout.n_mni": 2}, r"rollout.n_mni is unknown; known are"),
+        ({"rolout": {}}, "rolout is unknown; known are difficulty, select, prompt"),
+        ({"rollout": {"n_min": 8, "n_max": 4}},
+         "rollout.n_max must be >= rollout.n_min = 8, got 4"),
+        ({"difficulty.edges": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]},
+         r"difficulty.bins must be len\(difficulty.edges\) \+ 1 = 7, got 10"),
+        ({"difficulty.delta": 0.06}, "difficulty.delta must be < half the narrowest bin, 0.05"),
+        ({"rollout.allocator": "neyman"}, "rollout.aggregation must be prompt or neutral"),
+        ({"difficulty.source": "column:"}, "difficulty.source must be online, random or column"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=match):
+            ControllerConfig.from_dict(values)
+    with pytest.raises(ConfigError, match="preset must be one of grpo"):
+        ControllerConfig.preset("ppo")

@@ -19,12 +19,11 @@ from gdro.core.outcome import checked
 from gdro.core.pending import Pending
 from gdro.core.policy import Feedback
 from gdro.core.record import Record, numbers
-from gdro.core.select.pool import Pool
+from gdro.core.select.pool import Pool, distinct_rows
 from gdro.core.signal import signal_P
 from gdro.core.types import UNSEEN, IntArray, Outcome, Plan, PromptIds
 
 _NO_ROWS: IntArray = np.zeros(0, np.int64)
-_CHUNK = 1 << 20  # ids that are looked up at once, so that 10^8 need no copies of 10^8
 
 
 class Controller:
@@ -128,14 +127,7 @@ class Controller:
                 )
             if values is not None and len(values) != len(prompt_ids):
                 raise DataError(f"{name} has {len(values)} entries for {len(prompt_ids)} prompts")
-        rows_N: Any = np.empty(len(prompt_ids), np.int32)
-        for start in range(0, len(rows_N), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            rows_N[part] = self.difficulty.rows(prompt_ids[part])
-        named = np.zeros(len(self.difficulty), bool)
-        named[rows_N] = True
-        if np.count_nonzero(named) < len(rows_N):
-            raise DataError("prompt_ids must be distinct")
+        rows_N = distinct_rows(self.difficulty, prompt_ids)
         self._ids_N, self.pool = prompt_ids, Pool(self.difficulty, rows_N)
         if group is not None:
             self.difficulty.set_groups(rows_N, group)

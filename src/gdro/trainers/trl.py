@@ -39,6 +39,7 @@ from gdro.trainers.border import (
 from gdro.trainers.config import GDROConfig
 from gdro.trainers.prompt_loss import prompt_loss_and_score
 from gdro.trainers.rounds import in_rounds
+from gdro.trainers.vllm import one_request_each
 from gdro.trainers.window import Window
 
 __all__ = ["GDROConfig", "GDROTrainer"]
@@ -134,7 +135,7 @@ class GDROTrainer(GRPOTrainer):
         check_neutral(args, self.reward_weights, self._correct)
         self._window_length = int(args.steps_per_generation or 0) * self.num_iterations
         if getattr(self, "vllm_generation", None) is not None:
-            self._unstride_vllm()
+            one_request_each(self)
         if args.controller_config.loss_needed_by == "prompt.signal=surrogate":
             warnings.warn(
                 "prompt.signal=surrogate: with group-normalised advantages the surrogate loss of a "
@@ -246,18 +247,6 @@ class GDROTrainer(GRPOTrainer):
         for _ in range(min(len(advantages_R), len(logged))):
             logged.pop()
         logged.extend(advantages_R.tolist())
-
-    def _unstride_vllm(self) -> None:
-        # vLLM's server mode keeps every n-th prompt and asks for n completions of it: with ragged
-        # groups that gives completions to the wrong prompts. Every row is its own request instead.
-        generate = self.vllm_generation.generate
-
-        def one_each(*args: Any, **kwargs: Any) -> Any:
-            if self.model.training:
-                kwargs["num_generations"] = 1
-            return generate(*args, **kwargs)
-
-        self.vllm_generation.generate = one_each
 
     # -- what the update saw --------------------------------------------------------------------
 

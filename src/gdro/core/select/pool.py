@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 
 from gdro.core.difficulty import Difficulty
+from gdro.core.errors import DataError
 from gdro.core.select.queues import Queues
-from gdro.core.types import FloatArray, IntArray
+from gdro.core.types import FloatArray, IntArray, PromptIds
+
+_CHUNK = 1 << 20  # ids that are looked up at once, so that 10^8 need no copies of 10^8
 
 
 class Pool:
@@ -133,6 +136,23 @@ class Pool:
     def _renamed(queues: Mapping[str, IntArray], name: Callable[..., IntArray]) -> dict[str, Any]:
         """A state of the queues with other names for the prompts."""
         return {key: queues[key] if key == "size" else name(queues[key]) for key in queues}
+
+
+def distinct_rows(difficulty: Difficulty, prompt_ids: PromptIds) -> Any:
+    """The classifier's row of each prompt of a data set, int32.
+
+    Raises:
+        DataError: if an id stands twice, or cannot be used.
+    """
+    rows_N = np.empty(len(prompt_ids), np.int32)
+    for start in range(0, len(rows_N), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        rows_N[part] = difficulty.rows(prompt_ids[part])
+    named = np.zeros(len(difficulty), bool)
+    named[rows_N] = True
+    if np.count_nonzero(named) < len(rows_N):
+        raise DataError("prompt_ids must be distinct")
+    return rows_N
 
 
 def smallest(key_N: FloatArray, tie_N: IntArray, count: int, rng: np.random.Generator) -> IntArray:
