@@ -69,7 +69,7 @@ class Exp3P(Allocator):
         n_P[seen_P] = base_B[bin_P]
         for b in np.flatnonzero(extra_B):
             mine = np.flatnonzero(batch.bin_P == b)
-            n_P[rng.choice(mine, int(extra_B[b]), replace=False)] += 1
+            n_P[rng.permutation(mine)[: extra_B[b]]] += 1
         self.propensity_P[seen_P] = propensity_BK[bin_P, n_P[seen_P] - lo]
         return n_P
 
@@ -78,6 +78,8 @@ class Exp3P(Allocator):
     ) -> IntArray:
         """Counts of the unseen prompts, in sum as near n_mean each as the others' bounds allow."""
         n_P = batch.lo_P.copy()
+        if seen_P.all():
+            return n_P
         lo_P, hi_P = batch.lo_P[~seen_P], batch.hi_P[~seen_P]
         low = max(int(lo_P.sum()), batch.budget - int(batch.hi_P[seen_P].sum()))
         high = min(int(hi_P.sum()), batch.budget - int(batch.lo_P[seen_P].sum()))
