@@ -84,14 +84,15 @@ class DictAndList:
             counts = self.whole_arms(prompts)
         return counts, self.weights(prompts, counts)
 
-    def observe(
-        self, prompts: Sequence[Hashable], counts: Sequence[int], correct_of: Mapping
-    ) -> None:
-        """Learns from the 0/1 of every rollout of each prompt."""
+    def observe(self, prompt_R: Sequence[Hashable], correct_R: Sequence[bool]) -> None:
+        """Learns from the prompt and the 0/1 of every rollout."""
+        marks_of: dict[Hashable, list[bool]] = {}
+        for prompt, correct in zip(prompt_R, correct_R, strict=True):
+            marks_of.setdefault(prompt, []).append(correct)
         errors: dict[int, list[float]] = {}
         groups: dict[int, dict[int, list[float]]] = {}
-        for prompt, n in zip(prompts, counts, strict=True):
-            correct = sum(correct_of[prompt])
+        for prompt, marks in marks_of.items():
+            n, correct = len(marks), sum(marks)
             b = self.bin_of.get(prompt)
             old_n, old_correct = self.counts.get(prompt, (0, 0))
             self.counts[prompt] = (old_n + n, old_correct + correct)
