@@ -35,10 +35,12 @@ def signal_marginals(a_P: FloatArray, b_P: FloatArray, n_max: int) -> FloatArray
     """
     marginal_KP = np.empty((n_max - 1, a_P.size))
     total_P = a_P + b_P
-    right_P, wrong_P = a_P / total_P, b_P / total_P  # E[p^n] and E[(1 - p)^n], from n = 1 on
+    shape_2P = np.stack([a_P, b_P])
+    mixed_2P = shape_2P / total_P * shape_2P[::-1]  # E[p^n] b and E[(1 - p)^n] a, from n = 1 on
     for n in range(1, n_max):  # all prompts at once: numpy accumulates slowly
-        below_P = total_P + n
-        marginal_KP[n - 1] = (right_P * b_P + wrong_P * a_P) / below_P
-        right_P *= (a_P + n) / below_P
-        wrong_P *= (b_P + n) / below_P
+        inverse_P = 1.0 / (total_P + n)
+        np.multiply(mixed_2P[0] + mixed_2P[1], inverse_P, out=marginal_KP[n - 1])
+        shape_2P += 1.0
+        mixed_2P *= shape_2P
+        mixed_2P *= inverse_P
     return marginal_KP.T
