@@ -17,7 +17,8 @@ import numpy as np
 from scipy import special, stats
 
 from gdro import Controller, ControllerConfig, Outcome
-from gdro.core.config import PRESETS, DifficultyConfig
+from gdro.core.config import DifficultyConfig
+from gdro.core.presets import PRESETS
 
 READ = {"posterior": {}, "posterior, interval": {"binning": "interval"},
         "any": {"estimator": "any"}}  # fmt: skip

@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from gdro.core.config import PRESETS, ControllerConfig
+from gdro.core.config import ControllerConfig
+from gdro.core.presets import PRESETS
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}

@@ -6,8 +6,9 @@ import re
 import pytest
 
 from gdro import Controller, ControllerConfig
-from gdro.core.config import PRESETS, DifficultyConfig, RolloutConfig
+from gdro.core.config import DifficultyConfig, RolloutConfig
 from gdro.core.errors import ConfigError
+from gdro.core.presets import PRESETS
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from gdro import Controller, ControllerConfig, Outcome
 from gdro.core import checkpoint
-from gdro.core.config import PRESETS
 from gdro.core.errors import BudgetError, CheckpointError, ConfigError, DataError
-from gdro.core.trace import TraceWriter, read_trace
+from gdro.core.presets import PRESETS
+from gdro.core.trace import TraceWriter, header_of, read_trace
 
 NAMES = np.array([f"p{i}" for i in range(60)])
 RATES = np.random.default_rng(0).beta(0.4, 0.6, len(NAMES))
@@ -379,7 +379,7 @@ def test_a_trace_tells_its_bins_and_holds_every_step(
 ) -> None:
     controller = make(changes)
     steps = run(controller, 4)
-    with TraceWriter(tmp_path / "trace.jsonl", controller.header()) as writer:
+    with TraceWriter(tmp_path / "trace.jsonl", header_of(controller)) as writer:
         for _, record in steps:
             writer.append(record.to_dict())
     trace = read_trace(tmp_path / "trace.jsonl")

@@ -97,6 +97,7 @@ def test_two_processes(model: str, tmp_path: Path) -> None:
     first = json.loads((tmp_path / "rank0.json").read_text())
     second = json.loads((tmp_path / "rank1.json").read_text())
     assert first["digest"] == second["digest"]
+    assert first["replayed"] > 0
     assert first["refilled"] == second["refilled"]
     for found in first["refilled"].values():
         assert found["spent"]["trained"] == 4 * 32 < found["spent"]["rollouts"]

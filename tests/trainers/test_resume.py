@@ -19,6 +19,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "joint": {},
     "sample": {"gdro_prompt_realisation": "sample", "gdro_rollout_allocator": "uniform"},
     "paper": {"gdro_preset": "paper", "beta": 0.01},
+    "replay": {"gdro_replay_successes": True},
     "exp3p": {"gdro_rollout_allocator": "exp3p"},
     "window": {"gdro_difficulty_memory": "window", "gdro_rollout_aggregation": "neutral"},
     "column": {"gdro_difficulty_source": "column:level", "gdro_prompt_realisation": "mass"},

@@ -39,12 +39,13 @@ plain.train()
 uniform = make_trainer(model, folder / "uniform", rewards=parity, gdro_preset="grpo", max_steps=3)
 uniform.train()
 
-ragged = make_trainer(model, folder / "ragged", rewards=rare, max_steps=STEPS)
+replay = {"gdro_replay_successes": True}
+ragged = make_trainer(model, folder / "ragged", rewards=rare, max_steps=STEPS, **replay)
 ragged.train()
 even = make_trainer(model, folder / "even", rewards=rare, max_steps=STEPS, gdro_preset="grpo")
 even.train()
 
-saving = {"save_strategy": "steps", "save_steps": 7, "max_steps": STEPS}
+saving = {"save_strategy": "steps", "save_steps": 7, "max_steps": STEPS} | replay
 cut = make_trainer(model, folder / "resumed", rewards=rare, **saving)
 cut.train()
 resumed = make_trainer(model, folder / "resumed", rewards=rare, **saving)
@@ -66,6 +67,7 @@ found = {
     "ragged_differs": not same_weights(end, weights(even)),
     "resumed_same": same_weights(end, weights(resumed)),
     "digest": digest(end),
+    "replayed": ragged.controller.ledger.replayed,
     "refilled": refilled,
 }
 (folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(found))

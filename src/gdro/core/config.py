@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 from gdro.core import registry
 from gdro.core.errors import ConfigError
 from gdro.core.fields import Checked, setting
+from gdro.core.presets import PRESETS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,6 +270,23 @@ class RolloutConfig(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReplayConfig(Checked):
+    """A memory of rare successes; not from the paper."""
+
+    _room = "replay."
+
+    successes: bool = setting(
+        False,
+        "a group that is all wrong trains on the newest right rollout of its prompt, in place of "
+        "one of its own",
+    )
+    max_age: int | None = setting(
+        None, "steps after which a success is not used any more; none: never", ge=1, le=10**9
+    )
+    capacity: int = setting(100_000, "prompts whose success is kept", ge=1, le=10**9)
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutcomeConfig(Checked):
     """What is taken of outcomes that come late."""
 
@@ -290,6 +308,7 @@ class ControllerConfig(Checked):
     select: SelectConfig = setting(SelectConfig(), "which prompts enter a step")
     prompt: PromptConfig = setting(PromptConfig(), "Prompt-GDRO and other weights")
     rollout: RolloutConfig = setting(RolloutConfig(), "Rollout-GDRO")
+    replay: ReplayConfig = setting(ReplayConfig(), "a memory of rare successes")
     outcome: OutcomeConfig = setting(OutcomeConfig(), "what is taken of late outcomes")
 
     def __post_init__(self) -> None:
@@ -369,28 +388,3 @@ class ControllerConfig(Checked):
         if name not in PRESETS:
             raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
         return cls.from_dict(PRESETS[name])
-
-
-_PAPER_DIFFICULTY = {"memory": "window", "window": 100, "estimator": "any"}
-_GRPO = {"prompt.weigh": "none", "rollout.allocator": "uniform"}
-PRESETS: dict[str, dict[str, Any]] = {
-    "grpo": _GRPO,
-    "prompt": {"rollout.allocator": "uniform"},
-    "rollout": {"prompt.weigh": "none"},
-    "joint": {},
-    "paper": {
-        "difficulty": _PAPER_DIFFICULTY,
-        "prompt": {"signal": "surrogate", "eta": .65, "share_normalize": True, "normalize": "none"},
-        "rollout": {"allocator": "exp3p", "choice": "argmax", "utility": "surrogate"},
-    },
-    # the peers, alone; dapo and reinforce_ada are not compute-neutral
-    "per_prompt": _GRPO | {"prompt.weigh": "per_prompt"},
-    "pass_at_k": _GRPO | {"prompt.weigh": "pass_at_k"},
-    "dapo": _GRPO | {"select.policy": "dapo"},
-    "greso": _GRPO | {"select.policy": "greso"},
-    "mopps": _GRPO | {"select.policy": "mopps"},
-    "sec": _GRPO | {"select.policy": "sec"},
-    "adarft": _GRPO | {"select.policy": "adarft"},
-    "knapsack": _GRPO | {"rollout.allocator": "knapsack"},
-    "reinforce_ada": _GRPO | {"rollout.allocator": "reinforce_ada"},
-}  # fmt: skip

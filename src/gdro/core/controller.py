@@ -1,9 +1,8 @@
 """The controller: select, plan, observe, state. It knows nothing of the engine."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from gdro.core.outcome import checked
 from gdro.core.pending import Pending
 from gdro.core.policy import Feedback
 from gdro.core.record import Record, numbers
+from gdro.core.replay import Success, Successes
 from gdro.core.select.pool import Pool, distinct_rows
 from gdro.core.signal import signal_P
 from gdro.core.types import UNSEEN, IntArray, Outcome, Plan, PromptIds
@@ -83,10 +83,13 @@ class Controller:
         self._observed = 0
         self._pending = Pending(config.outcome.max_staleness)
         self.ledger = Ledger()
+        self._successes = Successes(config.replay)
         self._ids_N: PromptIds = _NO_ROWS
         self.difficulty = Difficulty(config.difficulty)
         self.pool = Pool(self.difficulty, _NO_ROWS)
         self.method = Method(config, self.difficulty, n_mean, std_scaled)
+        if config.replay.successes and self.rounds > 1:
+            raise ConfigError("replay.successes must be False where a step generates in rounds")
 
     @property
     def rounds(self) -> int:
@@ -252,6 +255,36 @@ class Controller:
             plan, rollouts.slot_R, rollouts.correct_R, self.method.allocator.pick, self._rng
         )
 
+    # -- rare successes -------------------------------------------------------------------------
+
+    def recall(self, plan: Plan, outcome: Outcome) -> tuple[dict[int, Success], dict[int, int]]:
+        """What trains in place of what was generated, with `replay.successes`. Call it once.
+
+        Args:
+            plan: The step's plan.
+            outcome: All that was generated; what `observe` is later given as well.
+
+        Returns:
+            The success that takes the place of a rollout, by the rollout's position in the
+            outcome; and the positions of the rollouts to hand to `remember`, with their slots.
+
+        Raises:
+            DataError: if the outcome is not of this plan.
+        """
+        self._pending.check(plan)
+        rollouts = checked(plan, outcome, {})
+        rows_P = self.difficulty.rows(plan.prompt_P)
+        slot_R, correct_R = rollouts.slot_R, rollouts.correct_R
+        recalled = self._successes.recalled(rows_P, slot_R, correct_R, plan.step)
+        self.ledger.replayed += len(recalled)
+        return recalled, self._successes.wanted(slot_R, correct_R)
+
+    def remember(self, plan: Plan, successes: Mapping[int, Success]) -> None:
+        """Keeps right rollouts, given by the slot of their prompt."""
+        rows_P = self.difficulty.rows(plan.prompt_P)
+        for slot, success in sorted(successes.items()):
+            self._successes.keep(int(rows_P[slot]), success)
+
     # -- learn ----------------------------------------------------------------------------------
 
     def observe(self, plan: Plan, outcome: Outcome) -> Record:
@@ -342,25 +375,11 @@ class Controller:
         setting = {"n_mean": self.n_mean, "std_scaled": self.std_scaled}
         return checkpoint.fingerprint(self.config.to_dict() | setting)
 
-    def header(self) -> dict[str, Any]:
-        """The part of a trace's header that the controller knows."""
-        bounds = self.config.difficulty.boundaries
-        static = self.config.difficulty.source != "online"
-        names = [f"{a:g}-{b:g}" for a, b in pairwise(bounds)]
-        if static:
-            names = self.difficulty.labels or [str(b) for b in range(self.difficulty.num_bins)]
-        return {
-            "boundaries": None if static else list(bounds),
-            "bin_names": names,
-            "config": self.config.to_dict(),
-            "n_mean": self.n_mean,
-            "rounds": self.rounds,
-        }
-
     def _parts(self) -> dict[str, Any]:
         return {
             "pending": self._pending,
             "ledger": self.ledger,
+            "successes": self._successes,
             "pool": self.pool,
             "method": self.method,
         }

@@ -13,12 +13,14 @@ class Ledger:
 
     Attributes:
         rollouts: Rollouts that came back, an engine's padding included.
-        trained: Those of them that train; fewer only where a step generates in rounds.
+        trained: Rollouts that train; fewer only where a step generates in rounds.
+        replayed: Those of them that are remembered successes in the place of a generated one.
         tokens: Completion tokens of all rollouts, nan once an outcome did not say.
     """
 
     rollouts: int = 0
     trained: int = 0
+    replayed: int = 0
     tokens: float = 0.0
 
     def add(
@@ -34,6 +36,7 @@ class Ledger:
         return {
             "spent/rollouts": float(self.rollouts),
             "spent/trained": float(self.trained),
+            "spent/replayed": float(self.replayed),
             "spent/tokens": self.tokens,
         }
 

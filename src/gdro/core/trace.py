@@ -39,13 +39,17 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from gdro.core.errors import DataError
 from gdro.core.types import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from gdro.core.controller import Controller
 
 SCHEMA = "gdro-trace"
 VERSION = 1
@@ -94,6 +98,22 @@ class Trace:
         blank = [None] * self.num_bins
         rows = [[math.nan if v is None else v for v in r.get(name) or blank] for r in self.records]
         return np.array(rows, dtype=np.float64).reshape(len(rows), self.num_bins)
+
+
+def header_of(controller: "Controller") -> dict[str, Any]:
+    """The part of a trace's header that the controller knows."""
+    difficulty, config = controller.difficulty, controller.config
+    bounds, static = config.difficulty.boundaries, config.difficulty.source != "online"
+    names = [f"{a:g}-{b:g}" for a, b in pairwise(bounds)]
+    if static:
+        names = difficulty.labels or [str(b) for b in range(difficulty.num_bins)]
+    return {
+        "boundaries": None if static else list(bounds),
+        "bin_names": names,
+        "config": config.to_dict(),
+        "n_mean": controller.n_mean,
+        "rounds": controller.rounds,
+    }
 
 
 class TraceWriter:

@@ -50,6 +50,16 @@ def check_supported(args: Any, dataset: Any, kwargs: dict[str, Any]) -> None:
         if kwargs.get(name) is not None:
             raise UnsupportedError(f"{name} is not supported: it may assume groups of equal size")
     config = args.controller_config
+    if config.replay.successes:
+        given = {
+            "tools": kwargs.get("tools"),
+            "off_policy_mask_threshold": getattr(args, "off_policy_mask_threshold", None),
+        }
+        if named := [name for name, value in given.items() if value]:
+            raise UnsupportedError(
+                f"replay.successes is not supported with {named[0]}: a remembered rollout has "
+                "neither tool calls nor the log-probabilities of its sampling"
+            )
     if args.loss_type not in CLIPPED_LOSSES and config.loss_needed_by:
         raise UnsupportedError(
             f"loss_type={args.loss_type} has no clipped surrogate, which "

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from trl.trainer.grpo_config import GRPOConfig
 
-from gdro.core.config import PRESETS, ControllerConfig
+from gdro.core.config import ControllerConfig
 from gdro.core.errors import ConfigError
+from gdro.core.presets import PRESETS
 
 
 def flag(path: str) -> str:

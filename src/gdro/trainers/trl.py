@@ -22,8 +22,8 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from gdro.core.checkpoint import load, save
 from gdro.core.controller import Controller
 from gdro.core.errors import CheckpointError, DataError
-from gdro.core.trace import TraceWriter, keep_aside
-from gdro.core.types import Outcome, Plan
+from gdro.core.trace import TraceWriter, header_of, keep_aside
+from gdro.core.types import Plan
 from gdro.trainers.advantages import group_advantages
 from gdro.trainers.border import (
     ROW,
@@ -38,6 +38,7 @@ from gdro.trainers.border import (
 )
 from gdro.trainers.config import GDROConfig
 from gdro.trainers.prompt_loss import prompt_loss_and_score
+from gdro.trainers.replay import with_successes
 from gdro.trainers.rounds import in_rounds
 from gdro.trainers.vllm import one_request_each
 from gdro.trainers.window import Window
@@ -116,6 +117,8 @@ class GDROTrainer(GRPOTrainer):
         self.controller.bind(ids, **columns(dataset, self.controller.config))
         self._window: Window | None = None
         self._rewards_RF = torch.empty(0)
+        self._trained_RF: torch.Tensor | None = None  # rewards with those of recalled successes
+        self._expanded: tuple[Plan, list[dict[str, Any]]] | None = None
         self._captured: torch.Tensor | None = None
         self._capturing = False
         self._seconds = dict.fromkeys(PHASES, 0.0)
@@ -160,6 +163,7 @@ class GDROTrainer(GRPOTrainer):
         expanded = self._fetch(rows_P[slot_R[mine].cpu().numpy()])
         self._seconds = {"plan": time.perf_counter() - started} | dict.fromkeys(PHASES, 0.0)
         generate = super()._generate_and_score_completions
+        self._expanded = (plan, expanded)
         output = generate(expanded)
         padding, kept_R = (0, 0), slice(None)
         if self.controller.rounds > 1:
@@ -167,8 +171,7 @@ class GDROTrainer(GRPOTrainer):
             slot_R = torch.as_tensor(plan.slot_R, device=device)
 
         resumed = time.perf_counter()
-        rewards_R = (self._rewards_RF * self.reward_weights.to(device)).nansum(dim=1)
-        rewards_R[torch.isnan(self._rewards_RF).all(dim=1)] = torch.nan
+        rewards_R = self._total(self._rewards_RF)
         trains_P = torch.as_tensor(plan.train_P > 0, device=device)
         rewards_R[~trains_P[slot_R]] = torch.nan  # groups that a later round replaced
         n_P = torch.as_tensor(plan.n_P, device=device)
@@ -184,10 +187,16 @@ class GDROTrainer(GRPOTrainer):
         self.spent["tokens"] += int(self._tokens_R.sum()) + padding[1]
         self.spent["trained"] += int(plan.train_P.sum())
         sums = torch.zeros(len(slot_R), 3, device=device)
-        mean, seconds = torch.nanmean(rewards_R).item(), self._seconds
+        mean, seconds = self._metrics["train"]["reward"][-1], self._seconds
         self._window = Window(plan, self._correct_R, self._tokens_R, sums, mean, seconds, padding)
         seconds["hook"] += seconds["plan"] + time.perf_counter() - resumed
         return output
+
+    def _total(self, rewards_RF: torch.Tensor) -> torch.Tensor:
+        """The weighted sum of each rollout's rewards, nan where no function could say."""
+        rewards_R = (rewards_RF * self.reward_weights.to(rewards_RF.device)).nansum(dim=1)
+        rewards_R[torch.isnan(rewards_RF).all(dim=1)] = torch.nan
+        return rewards_R
 
     def _fetch(self, rows_R: np.ndarray) -> list[dict[str, Any]]:
         """Rows of the training set as TRL's loader would give them: each rollout its own copy."""
@@ -211,11 +220,18 @@ class GDROTrainer(GRPOTrainer):
         output = super()._generate(*args, **kwargs)
         if self.model.training:
             self._seconds["generation"] += time.perf_counter() - started
+            if self.controller.config.replay.successes:
+                assert self._expanded is not None
+                self._trained_RF, output = with_successes(self, *self._expanded, args[0], output)
         return output
 
     def _calculate_rewards(
         self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
     ) -> torch.Tensor:
+        if self._trained_RF is not None:  # TRL logs what was generated, which was rewarded before
+            generated_RF, self._rewards_RF = self._rewards_RF, self._trained_RF
+            self._trained_RF = None
+            return generated_RF
         started = time.perf_counter()
         try:
             rewards_RF = super()._calculate_rewards(
@@ -303,22 +319,7 @@ class GDROTrainer(GRPOTrainer):
         sums: Any = self.accelerator.reduce(window.sums_RF, reduction="sum")
         if not self.accelerator.is_main_process:
             return
-        plan = window.plan
-        loss_R, score_R = (sums[:, :2] / sums[:, 2:].clamp(min=1)).double().cpu().numpy().T
-        slot_R = plan.slot_R
-        record = self.controller.observe(
-            plan,
-            Outcome(
-                prompt_R=np.asarray(plan.prompt_P)[slot_R],
-                slot_R=slot_R,
-                correct_R=window.correct_R.double().cpu().numpy(),
-                loss_R=loss_R,
-                score_R=score_R,
-                tokens_R=window.tokens_R.cpu().numpy(),
-                padding_rollouts=window.padding[0],
-                padding_tokens=window.padding[1],
-            ),
-        )
+        record = self.controller.observe(window.plan, window.outcome(sums))
         observed = time.perf_counter() - started
         took = window.seconds | {"observe": observed}
         took["hook"] += observed
@@ -335,7 +336,7 @@ class GDROTrainer(GRPOTrainer):
         if self._trace is None:
             path = Path(str(self.args.output_dir)) / "trace.jsonl"
             path.parent.mkdir(parents=True, exist_ok=True)
-            header = self.controller.header() | {"method": self.args.method}
+            header = header_of(self.controller) | {"method": self.args.method}
             if path.exists() and not self._resumed:
                 keep_aside(path)  # a new run in an old folder
             self._trace = TraceWriter(path, header)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from gdro.core.errors import CheckpointError
-from gdro.core.types import Plan
+from gdro.core.types import Outcome, Plan
 
 _PLAN_ARRAYS = ("bin_P", "n_P", "weight_P", "adversary_P", "propensity_P", "train_P", "row_P")
 
@@ -24,6 +24,21 @@ class Window:
     reward: float
     seconds: dict[str, float]
     padding: tuple[int, int] = (0, 0)  # rollouts and tokens that only filled a batch
+
+    def outcome(self, sums_RF: torch.Tensor) -> Outcome:
+        """What the controller learns from, given the sums of all processes."""
+        loss_R, score_R = (sums_RF[:, :2] / sums_RF[:, 2:].clamp(min=1)).double().cpu().numpy().T
+        slot_R = self.plan.slot_R
+        return Outcome(
+            prompt_R=np.asarray(self.plan.prompt_P)[slot_R],
+            slot_R=slot_R,
+            correct_R=self.correct_R.double().cpu().numpy(),
+            loss_R=loss_R,
+            score_R=score_R,
+            tokens_R=self.tokens_R.cpu().numpy(),
+            padding_rollouts=self.padding[0],
+            padding_tokens=self.padding[1],
+        )
 
     def save(self, path: Path, buffer: Any, num_processes: int) -> None:
         """Writes the window and TRL's buffered inputs: tensors and plain values, no code.

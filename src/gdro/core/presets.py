@@ -1,0 +1,30 @@
+"""Named methods: what each changes of the default configuration."""
+
+from typing import Any
+
+_PAPER_DIFFICULTY = {"memory": "window", "window": 100, "estimator": "any"}
+_GRPO = {"prompt.weigh": "none", "rollout.allocator": "uniform"}
+PRESETS: dict[str, dict[str, Any]] = {
+    "grpo": _GRPO,
+    "prompt": {"rollout.allocator": "uniform"},
+    "rollout": {"prompt.weigh": "none"},
+    "joint": {},
+    "paper": {
+        "difficulty": _PAPER_DIFFICULTY,
+        "prompt": {"signal": "surrogate", "eta": .65, "share_normalize": True, "normalize": "none"},
+        "rollout": {"allocator": "exp3p", "choice": "argmax", "utility": "surrogate"},
+    },
+    # a memory of rare successes beside them: not from the paper
+    "replay": _GRPO | {"replay.successes": True},
+    "rollout_replay": {"prompt.weigh": "none", "replay.successes": True},
+    # the peers, alone; dapo and reinforce_ada are not compute-neutral
+    "per_prompt": _GRPO | {"prompt.weigh": "per_prompt"},
+    "pass_at_k": _GRPO | {"prompt.weigh": "pass_at_k"},
+    "dapo": _GRPO | {"select.policy": "dapo"},
+    "greso": _GRPO | {"select.policy": "greso"},
+    "mopps": _GRPO | {"select.policy": "mopps"},
+    "sec": _GRPO | {"select.policy": "sec"},
+    "adarft": _GRPO | {"select.policy": "adarft"},
+    "knapsack": _GRPO | {"rollout.allocator": "knapsack"},
+    "reinforce_ada": _GRPO | {"rollout.allocator": "reinforce_ada"},
+}  # fmt: skip

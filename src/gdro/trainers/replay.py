@@ -1,0 +1,72 @@
+"""Remembered successes on TRL: they enter between generation and everything that TRL makes of it.
+
+TRL itself then computes old and reference log-probabilities of them, under the policy as it is now:
+their importance ratio starts at 1, like that of a rollout just sampled.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import broadcast_object_list, gather_object
+
+from gdro.core.replay import Success
+from gdro.core.types import Outcome, Plan
+
+
+def with_successes(
+    trainer: Any, plan: Plan, inputs: list[dict[str, Any]], prompts: list[Any],
+    generated: tuple[Any, ...],
+) -> tuple[torch.Tensor, tuple[Any, ...]]:  # fmt: skip
+    """Puts successes in the place of rollouts, and hands new ones to the controller.
+
+    Leaves the trainer's `_correct_R` and `_tokens_R` with what was generated.
+
+    Args:
+        trainer: The trainer; its controller decides on the main process.
+        plan: The step's plan.
+        inputs: Rows of the data set, one for each rollout of this process.
+        prompts: Their prompts, as TRL has prepared them.
+        generated: What TRL's `_generate` gave for them.
+
+    Returns:
+        The rewards of what trains, of all processes, and what trains in the form of `generated`.
+    """
+    acc = trainer.accelerator
+    prompt_ids, completion_ids, tool_mask, completions, logprobs, *more = generated
+    generated_RF = trainer._calculate_rewards(inputs, prompts, completions, completion_ids)
+    slot_R = plan.slot_R
+    decided: list[Any] = [None]
+    if acc.is_main_process:
+        outcome = Outcome(
+            prompt_R=np.asarray(plan.prompt_P)[slot_R],
+            slot_R=slot_R,
+            correct_R=trainer._correct_R.double().cpu().numpy(),
+        )
+        decided = [trainer.controller.recall(plan, outcome)]
+    recalled, wanted = broadcast_object_list(decided)[0]
+
+    first = acc.process_index * len(prompts)
+    mine = range(first, first + len(prompts))
+    found = [
+        (
+            slot,
+            Success(tuple(completion_ids[r - first]), tuple(generated_RF[r].tolist()), plan.step),
+        )
+        for r, slot in wanted.items()
+        if r in mine
+    ]
+    found = gather_object(found)
+    if acc.is_main_process:
+        trainer.controller.remember(plan, dict(found))
+
+    rewards_RF = generated_RF.clone()
+    completion_ids = list(completion_ids)
+    logprobs = logprobs if logprobs is None else list(logprobs)
+    for r, success in recalled.items():
+        rewards_RF[r] = torch.tensor(success.rewards)
+        if r in mine:
+            completion_ids[r - first] = list(success.tokens)
+            if logprobs is not None:  # None is what TRL takes for no correction
+                logprobs[r - first] = [None] * len(success.tokens)
+    return rewards_RF, (prompt_ids, completion_ids, tool_mask, completions, logprobs, *more)
