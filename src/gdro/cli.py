@@ -184,16 +184,9 @@ def _report(arguments: list[str]) -> int:
 
 
 def _data(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="gdro data", description="Make what gdro ships anew.")
-    parser.add_argument("what", choices=["arithmetic-base"], help="the base model of the suite")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--seed", type=int, default=0)
-    known = parser.parse_args(arguments)
-    from gdro.data import arithmetic
+    from gdro.data.command import main
 
-    arithmetic.warm_start(known.out, known.seed)
-    print(known.out)
-    return 0
+    return main(arguments)
 
 
 def _page(runs: list[Path], out: Path) -> str:
@@ -226,7 +219,7 @@ COMMANDS = {
     "train": (_train, "train a model as a recipe says"),
     "compare": (_compare, "methods side by side at equal rollouts"),
     "report": (_report, "the page about runs"),
-    "data": (_data, "make what gdro ships anew"),
+    "data": (_data, "look at prompts, check them against benchmarks"),
 }
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Prompts and where they come from: the built-in suite, files, folders, and the hub."""
+"""Prompts and where they come from: the built-in suite, files, folders, memory, and the hub."""
 
-from gdro.data.prompts import Report, inspect_prompts, load_prompts
+from gdro.data.prompts import inspect_prompts, load_prompts
+from gdro.data.report import Report, table
 
-__all__ = ["Report", "inspect_prompts", "load_prompts"]
+__all__ = ["Report", "inspect_prompts", "load_prompts", "table"]
