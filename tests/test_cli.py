@@ -177,14 +177,13 @@ def test_a_finished_run_is_not_overwritten(run, home, monkeypatch, capsys):
         ),
     ],
 )
-def test_errors_are_one_line_and_leave_nothing(flags, message, home, monkeypatch, capsys):
+def test_errors_are_told_and_leave_nothing(flags, message, home, monkeypatch, capsys):
     monkeypatch.chdir(home)
     (home / "qa.jsonl").write_text('{"q": "1+1", "answer": "2"}\n')
     worked = {"prompt": "1+1", "answer": "One and one make two apples in all. #### 2"}
     (home / "worked.jsonl").write_text(json.dumps(worked) + "\n")
     assert main(["train", "arithmetic", *flags, "--output_dir", "never"]) == 2
-    error = capsys.readouterr().err.strip().split("\n")[-1]
-    assert error.startswith("gdro: ")
+    *_, error = capsys.readouterr().err.partition("gdro: ")
     assert message in error
     assert not Path("never").exists()
 

@@ -11,6 +11,7 @@ from scipy.stats import binom
 from gdro.core.errors import ConfigError, DataError
 from gdro.data import arithmetic
 from gdro.evals import Evaluation, evaluate
+from gdro.evals.sampling import prompt_ids, sample
 from gdro.rewards import exact_reward as right
 
 K = 4
@@ -90,6 +91,19 @@ def test_random_state_mode_and_result_do_not_depend_on_what_came_before(suite):
     assert np.array_equal(first.correct_N, again.correct_N)
     other = run(suite, right, seed=1)
     assert not np.array_equal(first.correct_N, other.correct_N)
+
+
+def test_every_batch_has_a_seed_of_its_own(suite):
+    model, tokenizer, prompts = suite
+    ids = prompt_ids(tokenizer, [prompts[0]["prompt"]] * 3)
+    arguments = {"max_new_tokens": 12, "temperature": 2.0, "top_p": 1.0, "top_k": 0, "seed": 0}
+    said = [b.text_R for b in sample(model, tokenizer, ids, k=16, batch_size=16, **arguments)]
+    assert len({tuple(texts) for texts in said}) == 3
+    again = sample(
+        model, tokenizer, ids, k=16, batch_size=16, skip=lambda prompt_R, _: 1 not in prompt_R,
+        **arguments,
+    )  # fmt: skip
+    assert [b.text_R for b in again] == said[1:2]  # and depends on no other
 
 
 def test_truncation_is_counted(suite):

@@ -141,6 +141,7 @@ def test_rounding_and_percent(gold, answer, right):
 @pytest.mark.parametrize(
     "text",
     ["", "-", ".", "5m", "5 6", "1,2", "1, 234", r"\frac{1}{0}", "1/0", "2 7/3", "1e99999", "x",
+     "٥", "５", "5\n", "1_000", "0x5",
      r"10^{10^{10}}", "9" * 5000, "5..0", "1/2/3", "--"],
 )  # fmt: skip
 def test_what_is_no_number(text):

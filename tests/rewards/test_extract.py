@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from gdro.rewards.extract import answer_line, last_box, whole
+from gdro.rewards.extract import POLICIES, answer_line, first_match, last_box, whole
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,10 @@ from gdro.rewards.extract import answer_line, last_box, whole
         (r"<think>\boxed{3}</think> \boxed{5}", "5"),
         (r"<think>\boxed{3}</think> I give up", None),
         (r"<think>a</think>\boxed{3}</think>\boxed{5}", "5"),
+        (r"<think>\boxed{5}", None),
+        (r"<think>\boxed{3}<think>\boxed{5}", None),
+        (r"\boxed{5} <think>\boxed{3}", "5"),
+        (r"<think>\boxed{3}</think>\boxed{5}<think>\boxed{3}", "5"),
         (r"\boxed{3} and \boxed{5", None),
         (r"\boxed{5", None),
         (r"\boxed{}", None),
@@ -41,10 +45,12 @@ def test_last_box(completion, answer):
 
 @pytest.mark.parametrize("text", [r"\boxed{" * 20_000, r"\boxed{5} " * 20_000, "{" * 200_000,
                                   r"\boxed{" + "}{" * 100_000, "$" * 200_000])  # fmt: skip
-def test_last_box_is_linear(text):
+def test_extraction_is_linear(text):
     begin = time.perf_counter()
-    last_box(text)
-    assert time.perf_counter() - begin < 2
+    for extract in POLICIES.values():
+        extract(text)
+        extract("Answer: " + text)
+    assert time.perf_counter() - begin < 8
 
 
 @pytest.mark.parametrize(
@@ -62,6 +68,28 @@ def test_last_box_is_linear(text):
 )
 def test_answer_line(completion, answer):
     assert answer_line(completion) == answer
+
+
+@pytest.mark.parametrize(
+    ("completion", "answer"),
+    [
+        (r"\boxed{5} Next problem: \boxed{6}", "5"),
+        ("Answer: 5\nQuestion: what next? \\boxed{6}\nAnswer: 6", "5"),
+        ("\\boxed{5}\nAnswer: 6", "5"),
+        (r"Answer: $\boxed{5}$ and \boxed{6}", "6"),
+        ("**Answer:**\n\\boxed{5}", "5"),
+        ("Answer: \\boxed{5\n} \\boxed{6}", "5"),
+        (r"\boxed{1 + \boxed{5}} \boxed{6}", "1 + {5}"),
+        (r"\boxed{ unfinished \boxed{5} \boxed{6}", "5"),
+        (r"<think>\boxed{3}\nAnswer: 4</think>\boxed{5}", "5"),
+        (r"<think>\boxed{3}", None),
+        (r"\boxed{} \boxed{5}", None),
+        (r"\boxed{5", None),
+        ("5", None),
+    ],
+)
+def test_first_match(completion, answer):
+    assert first_match(completion) == answer
 
 
 def test_whole():

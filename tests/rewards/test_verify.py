@@ -9,9 +9,19 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gdro.core.errors import ConfigError, DataError
-from gdro.rewards import Verdict, check_golds, exact_match, verify, worker
+from gdro.rewards import (
+    Verdict,
+    check_golds,
+    check_numbers,
+    exact_match,
+    numeric_match,
+    verify,
+    worker,
+)
 
 DATA = Path(os.environ.get("GDRO_SHARED_DATA") or Path(__file__).parents[2].parent / "shared/data")
 
@@ -82,9 +92,73 @@ def test_exact_match():
     assert exact_match(gold, [" a b\n", "a  b", "A b", "5.0"]) == ["right"] + ["wrong"] * 3
 
 
+@given(st.integers(-(10**12), 10**12), st.integers(0, 4), st.integers(0, 4), st.integers(-9, 9))
+def test_numbers_by_value_however_they_are_written(number, padding, zeros, other):
+    sign, digits = ("-" if number < 0 else ""), str(abs(number))
+    spellings = [
+        f"{sign}{'0' * padding}{digits}", f"{number}.{'0' * zeros}", f" {number}\n", f"${number}$",
+        f"{number:,}", rf"\frac{{{3 * number}}}{{3}}", f"{2 * number}/2", f"{number}e0",
+    ]  # fmt: skip
+    gold = str(number)
+    assert set(numeric_match([gold] * len(spellings), spellings)) == {"right"}
+    expected = "right" if other == 0 else "wrong"
+    assert numeric_match([gold], [str(number + other)]) == [expected]
+    assert numeric_match([str(number + other)], [gold]) == [expected]
+
+
+def test_what_is_no_number():
+    texts = ["seven", "7 or 8", "x = 7", "", " ", "7" * 2000, r"\boxed{7}"]
+    expected = ["unparsed"] * 3 + ["wrong"] * 2 + ["unparsed"] * 2
+    assert numeric_match(["7"] * 7, texts) == expected
+    with pytest.raises(DataError, match=r"gold_R\[1\] must be a number, got 'seven'"):
+        numeric_match(["7", "seven"], ["7", "7"])
+    assert check_numbers(["7", "seven", "-1,234", r"\frac12", "x", "", None]) == [1, 4, 5, 6]  # type: ignore[list-item]
+
+
+def test_tolerance_is_relative_and_holds_for_integers_too():
+    boxes = [r"\boxed{1000.09}", r"\boxed{1000.2}", r"\boxed{1000}"]
+    assert verify(["1000"] * 3, boxes) == ["wrong", "wrong", "right"]
+    assert verify(["1000"] * 3, boxes, tolerance=1e-4) == ["right", "wrong", "right"]
+    assert numeric_match(["1000"] * 2, ["1000.09", "1000.2"], tolerance=1e-4) == ["right", "wrong"]
+    for bad in (-1e-9, 1.0, float("nan")):
+        with pytest.raises(ConfigError, match=r"tolerance must be in \[0, 1\), got"):
+            verify(["5"], ["5"], tolerance=bad)
+        with pytest.raises(ConfigError, match="tolerance"):
+            numeric_match(["5"], ["5"], tolerance=bad)
+
+
+def test_rows_are_put_once_and_answered_in_their_order(monkeypatch):
+    put = []
+
+    class Recorder:
+        def compare(self, questions):
+            put.extend(questions)
+            return [Verdict("right" if q.answer == "2x-x" else "timeout") for q in questions]
+
+    monkeypatch.setattr(worker, "shared", Recorder)
+    golds = ["x", "5", "x", "x", "x", "7"]
+    texts = [
+        r"\boxed{2x-x}",
+        r"\boxed{5}",
+        r"\boxed{3x-x}",
+        r"$\boxed{ 2x-x }$",
+        "no box",
+        r"\boxed{6}",
+    ]
+    expected = ["right", "right", "timeout", "right", "wrong", "wrong"]
+    assert verify(golds, texts) == expected
+    assert [q.answer for q in put] == ["2x-x", "3x-x"]
+
+
+def test_check_golds_takes_no_worked_solution_for_words():
+    golds = ["two apples", "one and one are two #### 2", r"so \boxed{2}", "so \\boxed 2"]
+    assert check_golds(golds) == [1, 2, 3]
+
+
 def test_check_golds_names_unreadable_rows():
-    golds = ["5", r"\frac{1}{2}", "6 - 5i", "1,3", "", r"\frac{", "AB", r"\left( 3", "x^2"]
-    assert check_golds(golds) == [4, 5, 7]
+    golds = ["5", r"\frac{1}{2}", "6 - 5i", "1,3", "", r"\frac{", "AB", r"\left( 3", "x^2", None]
+    golds += ["5", r"\frac{", ["5"], "x" * 20_000]
+    assert check_golds(golds) == [4, 5, 7, 9, 11, 12, 13]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

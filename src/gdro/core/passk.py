@@ -132,13 +132,54 @@ def wilson(
     return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
 
 
+def wilson_of_means(
+    value_P: ArrayLike, trials: int = 1, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Wilson interval of a mean over few prompts, each of several 0/1 trials.
+
+    The trials of a prompt are alike, so they count for fewer than they are: the effective number of
+    trials is what would give the spread that the prompts have, less what the t quantile exceeds the
+    normal one by (Korn and Graubard 1998), and between the prompts alone and all trials. Where all
+    prompts have one value, as with every rate 0 or every rate 1, it is the prompts alone, and for
+    values of 0 and 1 (pass@k of k trials) this is `wilson`. It does not degenerate, as the
+    bootstrap does.
+
+    Args:
+        value_P: One value per prompt, in [0, 1].
+        trials: Independent trials behind each value, >= 1.
+        confidence: Coverage, in (0, 1).
+
+    Returns:
+        Lower and upper end.
+
+    Raises:
+        DataError: if there is no prompt, or a value is not in [0, 1].
+    """
+    from scipy.special import ndtri, stdtrit
+
+    values = np.asarray(value_P, np.float64)
+    if values.size == 0 or not np.all((values >= 0) & (values <= 1)):
+        raise DataError("a mean over prompts needs at least one prompt, and values in [0, 1]")
+    count, mean = len(values), float(values.mean())
+    effective = float(count)
+    spread = float(values.var(ddof=1)) if count > 1 else 0.0
+    if spread > 0:
+        level = 0.5 + confidence / 2.0
+        shrink = float(ndtri(level) / stdtrit(count - 1, level)) ** 2
+        effective = shrink * count * mean * (1 - mean) / spread
+        effective = min(max(effective, count), count * trials)
+    low, high = wilson(min(mean * effective, effective), effective, confidence)
+    return min(float(low), mean), max(float(high), mean)  # but for rounding, it holds the mean
+
+
 def bootstrap_mean(
     value_P: ArrayLike, rng: np.random.Generator, confidence: float = 0.95, resamples: int = 2000
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a mean over prompts (the prompt is what is resampled).
 
     Args:
-        value_P: One value per prompt, e.g. its mean@k.
+        value_P: One value per prompt, e.g. its mean@k; or S x P of several seeds, then seeds are
+            resampled as well (the pigeonhole bootstrap, Owen 2007: it errs on the wide side).
         rng: Source of the resamples.
         confidence: Coverage, in (0, 1).
         resamples: Number of resamples.
@@ -152,9 +193,13 @@ def bootstrap_mean(
     values = np.asarray(value_P, np.float64)
     if values.size == 0:
         raise DataError("a mean over prompts needs at least one prompt")
+    if values.ndim == 2 and len(values) == 1:
+        values = values[0]
+    prompts = values.shape[-1]
     means = np.empty(resamples)
     for i in range(resamples):  # one at a time: resamples x prompts may not fit in memory
-        means[i] = values[rng.integers(0, len(values), len(values))].mean()
+        drawn = values[..., rng.integers(0, prompts, prompts)].mean(axis=-1)
+        means[i] = drawn[rng.integers(0, len(drawn), len(drawn))].mean() if drawn.ndim else drawn
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(means, (tail, 1.0 - tail))
     return float(low), float(high)

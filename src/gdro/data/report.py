@@ -21,6 +21,8 @@ class Report:
         kept: rows of the result.
         near_duplicates: of the kept, those whose prompt is that of an earlier row up to space.
         conflicts: of these and the duplicates, those whose gold differs from the earlier row's.
+        bad_golds: rows dropped because no answer can meet their gold (`gdro.rewards.check_golds`).
+        unused: rows that a run leaves out because it takes only the first so many.
     """
 
     spec: str
@@ -33,6 +35,8 @@ class Report:
     kept: int
     near_duplicates: int
     conflicts: int
+    bad_golds: int = 0
+    unused: int = 0
 
     def __str__(self) -> str:
         return table([self])
@@ -49,6 +53,8 @@ def table(reports: Sequence[Report]) -> str:
         ("same prompt as an earlier row", [-r.duplicates for r in reports]),
         ("Chinese, Japanese, Korean", [-r.cjk for r in reports]),
         ("too long", [-r.too_long for r in reports]),
+        ("beyond the number asked for", [-r.unused for r in reports]),
+        ("gold that cannot be met", [-r.bad_golds for r in reports]),
         ("prompts kept", [r.kept for r in reports]),
         ("  same up to space", [r.near_duplicates for r in reports]),
         ("same prompt, another gold", [r.conflicts for r in reports]),

@@ -1,8 +1,9 @@
 """Sampling with transformers: left padding, chat templates, a random stream of its own."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,45 +86,36 @@ def evaluate(
         raise DataError("there are no prompts to evaluate on")
 
     start = time.perf_counter()
-    texts = [_text(p, tokenizer, chat_template_kwargs or {}) for p in prompts["prompt"]]
-    # A chat template has written the special tokens already, plain text gets the tokenizer's.
     chat = not isinstance(prompts[0]["prompt"], str)
-    ids = tokenizer(texts, add_special_tokens=not chat)["input_ids"]
-    cells = {name: list(prompts[name]) for name in columns if name not in _GIVEN}
     asked = list(prompts["prompt"])
-    # By length: a batch of one length needs no padding.
-    rows = np.repeat(np.argsort([len(x) for x in ids], kind="stable"), k)
-    correct_N, tokens_N, truncated_N = np.zeros((3, len(ids)), dtype=np.int64)
-    stops = _stops(model, tokenizer)
-    sampling = GenerationConfig(
-        do_sample=True, temperature=temperature, top_p=top_p, top_k=top_k,
-        max_new_tokens=max_new_tokens, eos_token_id=stops, pad_token_id=_pad(tokenizer),
-        use_cache=True,
+    cells = {name: list(prompts[name]) for name in columns if name not in _GIVEN}
+    correct_N, tokens_N, truncated_N = np.zeros((3, len(asked)), dtype=np.int64)
+    done = 0
+    batches = sample(
+        model, tokenizer, prompt_ids(tokenizer, asked, chat_template_kwargs), k=k,
+        max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k,
+        batch_size=batch_size, seed=seed,
     )  # fmt: skip
-    with _undisturbed(model), _no_defaults(model):
-        for number, first in enumerate(range(0, len(rows), batch_size)):
-            batch = rows[first : first + batch_size]
-            # Each batch has a seed of its own: a batch's samples depend on no other batch.
-            torch.manual_seed(int(np.random.SeedSequence((seed, number)).generate_state(1)[0]))
-            completions = _generate(model, [ids[i] for i in batch], sampling)
-            lengths, ended = _lengths(completions, stops)
-            tokens = [c[:n] for c, n in zip(completions.tolist(), lengths, strict=True)]
-            said: list[Any] = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    with closing(batches):  # also where the verifier fails, the model is as it was
+        for batch in batches:
+            said: list[Any] = batch.text_R
             if chat:
                 said = [[{"role": "assistant", "content": text}] for text in said]
             verdicts = verifier(
-                prompts=[asked[i] for i in batch], completions=said, completion_ids=tokens,
-                **{name: [values[i] for i in batch] for name, values in cells.items()},
+                prompts=[asked[i] for i in batch.prompt_R], completions=said,
+                completion_ids=batch.token_R,
+                **{name: [values[i] for i in batch.prompt_R] for name, values in cells.items()},
             )  # fmt: skip
-            marks = _marks(verdicts, len(batch))
-            np.add.at(correct_N, batch, marks)
-            np.add.at(tokens_N, batch, lengths)
-            np.add.at(truncated_N, batch, ~ended)
+            marks = _marks(verdicts, len(said))
+            np.add.at(correct_N, batch.prompt_R, marks)
+            np.add.at(tokens_N, batch.prompt_R, [len(tokens) for tokens in batch.token_R])
+            np.add.at(truncated_N, batch.prompt_R, ~batch.ended_R)
+            done += len(said)
             if progress:
-                progress(min(first + batch_size, len(rows)), len(rows))
+                progress(done, k * len(asked))
     return Evaluation(
         k=k,
-        id_N=list(prompts["id"]) if "id" in columns else list(range(len(ids))),
+        id_N=list(prompts["id"]) if "id" in columns else list(range(len(asked))),
         correct_N=correct_N,
         tokens_N=tokens_N,
         truncated_N=truncated_N,
@@ -134,6 +126,95 @@ def evaluate(
         },
         seconds=time.perf_counter() - start,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """Completions that were generated together.
+
+    Attributes:
+        prompt_R: int64, position of each one's prompt.
+        sample_R: int64, which of the k completions of its prompt it is.
+        text_R: What was said, without special tokens.
+        token_R: Its tokens, the one that ended it included.
+        ended_R: bool, whether it came to an end before the token limit.
+    """
+
+    prompt_R: np.ndarray
+    sample_R: np.ndarray
+    text_R: list[str]
+    token_R: list[list[int]]
+    ended_R: np.ndarray
+
+
+def sample(
+    model: Any,
+    tokenizer: Any,
+    ids: Sequence[list[int]],
+    *,
+    k: int,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    top_k: int,
+    batch_size: int,
+    seed: int,
+    skip: Callable[[np.ndarray, np.ndarray], bool] | None = None,
+) -> Generator[Batch]:
+    """Generates k completions of each prompt, a batch at a time.
+
+    What a batch holds, and what is sampled in it, depends on the arguments alone and on no other
+    batch. Between batches the model is in evaluation mode and torch's random state another one;
+    both are restored at the end.
+
+    Args:
+        model: A causal language model of transformers.
+        tokenizer: Its tokenizer.
+        ids: Tokens of each prompt, as `prompt_ids` gives them.
+        k: As the others, see `evaluate`; temperature 0 is greedy.
+        max_new_tokens: See `evaluate`.
+        temperature: See `evaluate`.
+        top_p: See `evaluate`.
+        top_k: See `evaluate`.
+        batch_size: See `evaluate`.
+        seed: See `evaluate`.
+        skip: Told a batch's `prompt_R` and `sample_R`, says that it need not be generated.
+    """
+    # By length: a batch of one length needs no padding.
+    rows = np.repeat(np.argsort([len(x) for x in ids], kind="stable"), k)
+    stops = _stops(model, tokenizer)
+    random = {"temperature": temperature, "top_p": top_p, "top_k": top_k} if temperature else {}
+    sampling = GenerationConfig(
+        do_sample=temperature > 0, max_new_tokens=max_new_tokens, eos_token_id=stops,
+        pad_token_id=_pad(tokenizer), use_cache=True, **random,
+    )  # fmt: skip
+    with _undisturbed(model), _no_defaults(model):
+        for number, first in enumerate(range(0, len(rows), batch_size)):
+            prompt_R = rows[first : first + batch_size]
+            sample_R = np.arange(first, first + len(prompt_R)) % k
+            if skip and skip(prompt_R, sample_R):
+                continue
+            # Each batch has a seed of its own: a batch's samples depend on no other batch.
+            torch.manual_seed(int(np.random.SeedSequence((seed, number)).generate_state(1)[0]))
+            completions = _generate(model, [ids[i] for i in prompt_R], sampling)
+            lengths, ended = _lengths(completions, stops)
+            tokens = [c[:n] for c, n in zip(completions.tolist(), lengths, strict=True)]
+            yield Batch(
+                prompt_R=prompt_R,
+                sample_R=sample_R,
+                text_R=tokenizer.batch_decode(tokens, skip_special_tokens=True),
+                token_R=tokens,
+                ended_R=ended,
+            )
+
+
+def prompt_ids(
+    tokenizer: Any, prompts: Sequence[Any], chat_template_kwargs: dict[str, Any] | None = None
+) -> list[list[int]]:
+    """Tokens of prompts that are all text or all chats."""
+    texts = [_text(p, tokenizer, chat_template_kwargs or {}) for p in prompts]
+    # A chat template has written the special tokens already, plain text gets the tokenizer's.
+    return tokenizer(texts, add_special_tokens=isinstance(prompts[0], str))["input_ids"]
 
 
 def _text(prompt: Any, tokenizer: Any, kwargs: dict[str, Any]) -> str:

@@ -11,14 +11,14 @@ from transformers import TrainerCallback
 
 from gdro.core.errors import DataError, UnsupportedError
 from gdro.evals import Evaluation, evaluate
+from gdro.evals.plan import ARITHMETIC
 from gdro.lab.folder import RunFolder, append_jsonl, read_jsonl, write_json
 from gdro.lab.inputs import (
-    ARITHMETIC,
     init_kwargs,
     load_data,
     marker_of,
-    model_path,
-    reward_function,
+    model_source,
+    reward_functions,
 )
 from gdro.lab.recipe import Recipe
 
@@ -109,11 +109,11 @@ def evaluate_base(recipe: Recipe, path: Path, console: Console) -> Evaluation:
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    prompts = load_data(recipe)["test"]
+    prompts = load_data(recipe).test
     if path.exists():
         return _read(recipe, path, prompts)
-    rewards = {name: reward_function(name) for name in recipe.run.reward_funcs}
-    source = model_path(recipe.model.model_name_or_path)
+    rewards = reward_functions(recipe)
+    source = model_source(recipe)
     model = AutoModelForCausalLM.from_pretrained(source, **init_kwargs(recipe))
     model.to(recipe.training.device)
     tokenizer = AutoTokenizer.from_pretrained(source)

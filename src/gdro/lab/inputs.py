@@ -1,40 +1,35 @@
 """What a recipe names, made real: the model's path, the prompts, the reward functions."""
 
-import importlib
-import os
-import sys
-import warnings
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accelerate.utils import broadcast_object_list
+
 from gdro.core.errors import ConfigError, DataError
+from gdro.evals.plan import model_path
 from gdro.lab.recipe import Recipe, RunArguments
+from gdro.rewards import check_golds, check_numbers, math_reward, reward_function
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-GOLDS_CHECKED = 256
-"""Rows of a data set whose golds are checked before training."""
+    from gdro.data import Report
 
-ARITHMETIC = "arithmetic"
-"""As a model: the base model of the arithmetic suite."""
+BAD_SHOWN = 10
+"""Bad golds that are listed, of all that there are."""
+
+GOLD_CHECKS = {"math": check_golds, "numeric": check_numbers}
+"""What tells for a reward function which golds can never be met."""
 
 Reward = Callable[..., Any]
 
 
-def model_path(name: str) -> str:
-    """Where a recipe's model is: `arithmetic` is the base model that gdro ships."""
-    if name == ARITHMETIC:
-        from gdro.data import arithmetic
-
-        return str(arithmetic.base_path())
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return str(path)
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ConfigError(f"model_name_or_path: no such folder, {name}")
-    return name
+def model_source(recipe: Recipe) -> str:
+    """Where the recipe's model is."""
+    return model_path(recipe.model.model_name_or_path, "model_name_or_path")
 
 
 def init_kwargs(recipe: Recipe) -> dict[str, Any]:
@@ -48,32 +43,29 @@ def init_kwargs(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def reward_function(name: str) -> Reward:
-    """`exact`, `math`, or the dotted import path of a TRL reward function."""
-    from gdro import rewards
+def reward_functions(recipe: Recipe) -> dict[str, Reward]:
+    """The recipe's reward functions by their names."""
+    rewards = {name: reward_function(name) for name in recipe.run.reward_funcs}
+    if "math" in rewards:
+        rewards["math"] = _configured_math(recipe.run)
+    return rewards
 
-    known = {"exact": rewards.exact_reward, "math": rewards.math_reward}
-    if name in known:
-        return known[name]
-    module, _, attribute = name.rpartition(".")
-    if not module:
-        raise ConfigError(f"reward_funcs must be {', '.join(known)} or import paths, got {name!r}")
-    sys.path.insert(0, os.getcwd())
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"reward_funcs: cannot import {name!r} ({error})") from None
-    finally:
-        sys.path.remove(os.getcwd())
-    if not callable(found):
-        raise ConfigError(f"reward_funcs: {name!r} is a {type(found).__name__}, not a function")
-    return found
+
+def _configured_math(run: RunArguments) -> Reward:
+    @functools.wraps(math_reward)
+    def reward(*args: Any, **kwargs: Any) -> list[float]:
+        given = {"policy": run.verify_policy, "tolerance": run.verify_tolerance}
+        return math_reward(*args, **given, **kwargs)
+
+    return reward
 
 
 def marker_of(recipe: Recipe, rewards: dict[str, Reward]) -> Reward:
     """The function that says right or wrong."""
     run = recipe.run
     if run.correct_func:
+        if run.correct_func == "math":
+            return rewards.get("math") or _configured_math(run)
         return rewards.get(run.correct_func) or reward_function(run.correct_func)
     if len(rewards) > 1:
         raise ConfigError(
@@ -83,8 +75,30 @@ def marker_of(recipe: Recipe, rewards: dict[str, Reward]) -> Reward:
     return next(iter(rewards.values()))
 
 
-def load_data(recipe: Recipe) -> "dict[str, Dataset]":
-    """The prompts: `train` and `test`."""
+@dataclass(frozen=True)
+class Data:
+    """Prompts of a run.
+
+    Attributes:
+        train: to train on.
+        test: to evaluate on.
+        table: what was read and left out of both.
+    """
+
+    train: "Dataset"
+    test: "Dataset"
+    table: str
+
+
+def load_data(recipe: Recipe) -> Data:
+    """The prompts, filtered and checked as the recipe says.
+
+    Raises:
+        DataError: if a gold answer can never be met, and the recipe does not say
+            `allow_bad_golds`.
+    """
+    from gdro.data import table
+
     run = recipe.run
     test = run.dataset_test_name or run.dataset_name
     if run.dataset_test_name is None and Path(test).expanduser().is_file():
@@ -95,45 +109,88 @@ def load_data(recipe: Recipe) -> "dict[str, Dataset]":
     source = difficulty.source.removeprefix("column:")
     needed = [source, difficulty.prior_column, difficulty.level_column]
     keep = [c for c in needed if c and c not in ("online", "random")]
-    data = {
-        "train": _load(run, run.dataset_name, run.dataset_train_split, run.train_prompts, keep),
-        "test": _load(run, test, run.dataset_test_split, run.eval_prompts, []),
-    }
-    if "math" in run.reward_funcs:
-        for name, rows in data.items():
-            _check_golds(name, rows["answer"][:GOLDS_CHECKED])
-    return data
-
-
-def _check_golds(name: str, golds: list[str]) -> None:
-    """A gold that does not verify against itself is one that no completion can meet."""
-    from gdro.rewards import check_golds
-
-    bad = check_golds(golds)
-    if not bad:
-        return
-    rows = ", ".join(f"{row} ({golds[row][:40]!r})" for row in bad[:3])
-    said = (
-        f"{name} data: {len(bad)} of the first {len(golds)} gold answers do not verify against "
-        f"themselves, so nothing can be right there: rows {rows}"
+    trained, of_train = _load(
+        recipe, "train", run.dataset_name, run.dataset_train_split, run.train_prompts, keep
     )
-    if 2 * len(bad) > len(golds):
-        raise DataError(f"{said}; is answer_column the final answer alone?")
-    warnings.warn(said, stacklevel=2)
+    tested, of_test = _load(recipe, "test", test, run.dataset_test_split, run.eval_prompts, [])
+    return Data(trained, tested, table([of_train, of_test]))
 
 
 def _load(
-    run: RunArguments, name: str, split: str, prompts: int | None, keep: list[str]
-) -> "Dataset":
-    from gdro.data import load_prompts
+    recipe: Recipe, part: str, name: str, split: str, prompts: int | None, keep: list[str]
+) -> "tuple[Dataset, Report]":
+    from gdro.data import inspect_prompts
 
+    run = recipe.run
     names = {"prompt": run.prompt_column, "answer": run.answer_column, "id": run.id_column}
-    data = load_prompts(
+    data, report = inspect_prompts(
         name,
         split=split,
         template=run.prompt_template,
+        layout=run.dataset_layout,
         config=run.dataset_config if name == run.dataset_name else None,
         columns={ours: theirs for ours, theirs in names.items() if theirs},
         keep=list(dict.fromkeys([*run.keep_columns, *keep])),
+        drop_cjk=run.drop_cjk,
+        max_prompt_tokens=run.max_prompt_tokens,
+        tokenizer=_tokenizer(recipe) if run.max_prompt_tokens else None,
     )
-    return data if prompts is None else data.select(range(min(prompts, len(data))))
+    if prompts is not None and prompts < len(data):
+        report = replace(report, unused=len(data) - prompts)
+        data = data.select(range(prompts))
+    bad = _bad_golds(recipe, f"{part} data", data)
+    if bad:
+        data = data.select(sorted(set(range(len(data))) - set(bad)))
+    about = {"spec": f"{part}: {report.spec}", "bad_golds": len(bad), "kept": len(data)}
+    return data, replace(report, **about)
+
+
+def _tokenizer(recipe: Recipe) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(model_source(recipe), revision=recipe.model.model_revision)
+
+
+def _bad_golds(recipe: Recipe, name: str, rows: "Dataset") -> list[int]:
+    """The rows to drop, if the recipe allows that the golds of some cannot be met."""
+    run = recipe.run
+    funcs = {*run.reward_funcs, run.correct_func}
+    checks = [check for func, check in GOLD_CHECKS.items() if func in funcs]
+    if not checks:
+        return []
+    golds = list(rows["answer"])
+    found: list[Any] = [[]]
+    if recipe.training.process_index == 0:  # one says it for all: which rows are in must not differ
+        found = [sorted({row for check in checks for row in check(golds)})]
+    (bad,) = broadcast_object_list(found)
+    if bad and not run.allow_bad_golds:
+        said = bad_golds(name, bad, golds, rows["id"])
+        raise DataError(f"{said}\nMend or remove them, or drop them with --allow_bad_golds.")
+    if len(bad) == len(rows):
+        raise DataError(f"{bad_golds(name, bad, golds, rows['id'])}\nNothing is left without them.")
+    return bad
+
+
+def bad_golds(
+    what: str, bad: Sequence[int], golds: Sequence[Any], ids: Sequence[Any] | None = None
+) -> str:
+    """Says which golds cannot be met.
+
+    Args:
+        what: the data's name.
+        bad: rows, as `gdro.rewards.check_golds` finds them.
+        golds: all golds.
+        ids: ids of all rows, if there are any.
+    """
+    lines = [
+        f"{what}: {len(bad)} of {len(golds)} gold answers do not verify against themselves, so "
+        "nothing can be right there"
+    ]
+    if 2 * len(bad) > len(golds):
+        lines.append("  is answer_column the final answer alone?")
+    for row in bad[:BAD_SHOWN]:
+        named = "" if ids is None else f" (id {ids[row]})"
+        lines.append(f"  row {row}{named}: {golds[row]!r:.80}")
+    if len(bad) > BAD_SHOWN:
+        lines.append(f"  and {len(bad) - BAD_SHOWN} more")
+    return "\n".join(lines)

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from gdro.core.errors import ConfigError
+from gdro.rewards.extract import POLICIES
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 DEFAULT_RECIPE = "arithmetic"
@@ -37,20 +38,35 @@ class RunArguments:
     dataset_train_split: str = _help("train", "split to train on; a file has none")
     dataset_test_name: str | None = _help(None, "data set to evaluate on (default: dataset_name)")
     dataset_test_split: str = _help("test", "split to evaluate on; a file has none")
-    prompt_template: str = _help("raw", "how a problem is put: raw, boxed or chat")
+    dataset_layout: str | None = _help(
+        None, "hub id of a known data set whose columns the data have (docs/data.md)"
+    )
+    prompt_template: str = _help(
+        "raw", "how a problem is put: raw, boxed, chat, think or answer_line"
+    )
     prompt_column: str | None = _help(None, "column of the problems, where it is not prompt")
     answer_column: str | None = _help(None, "column of the gold answers, where it is not answer")
     id_column: str | None = _help(None, "column of the ids, where it is not id")
     keep_columns: list[str] = field(
         default_factory=list, metadata={"help": "further columns that your reward functions take"}
     )
+    drop_cjk: bool = _help(False, "drop prompts with Chinese, Japanese or Korean letters")
+    max_prompt_tokens: int | None = _help(None, "drop prompts of more tokens")
     train_prompts: int | None = _help(None, "use only the first so many training prompts")
     reward_funcs: list[str] = field(
         default_factory=lambda: ["math"],
-        metadata={"help": "exact, math, or dotted import paths of TRL reward functions"},
+        metadata={
+            "help": "exact, numeric, math, or your own TRL reward functions: "
+            "package.module:function or path/to/file.py:function"
+        },
     )
     correct_func: str | None = _help(
         None, "which of reward_funcs says right (1) or wrong (0); needed where there are several"
+    )
+    verify_policy: str = _help("last_box", "math: where the answer stands: " + ", ".join(POLICIES))
+    verify_tolerance: float = _help(0.0, "math: relative difference up to which numbers agree")
+    allow_bad_golds: bool = _help(
+        False, "drop rows whose gold answer does not verify against itself, instead of stopping"
     )
     eval_k: int = _help(8, "completions per prompt of an evaluation: k of mean@k and pass@k")
     eval_prompts: int | None = _help(None, "evaluate on the first so many prompts")
@@ -67,9 +83,16 @@ class RunArguments:
     samples_per_step: int = _help(4, "completions of each step kept in samples/")
 
     def __post_init__(self) -> None:
-        for name, low in (("train_prompts", 1), ("eval_k", 1), ("eval_prompts", 1),
-                          ("eval_every", 0), ("eval_top_k", 0), ("eval_max_tokens", 1),
-                          ("eval_batch", 1), ("samples_per_step", 0)):  # fmt: skip
+        if self.verify_policy not in POLICIES:
+            raise ConfigError(
+                f"verify_policy must be one of {', '.join(POLICIES)}, got {self.verify_policy!r}"
+            )
+        if not 0 <= self.verify_tolerance < 1:
+            raise ConfigError(f"verify_tolerance must be in [0, 1), got {self.verify_tolerance}")
+        for name, low in (("train_prompts", 1), ("max_prompt_tokens", 1), ("eval_k", 1),
+                          ("eval_prompts", 1), ("eval_every", 0), ("eval_top_k", 0),
+                          ("eval_max_tokens", 1), ("eval_batch", 1),
+                          ("samples_per_step", 0)):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < low:
                 raise ConfigError(f"{name} must be >= {low}, got {value}")

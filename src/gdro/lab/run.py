@@ -18,12 +18,13 @@ from gdro.core.trace import read_trace
 from gdro.lab.evaluator import Evaluator
 from gdro.lab.folder import RunFolder
 from gdro.lab.inputs import (
+    Data,
     Reward,
     init_kwargs,
     load_data,
     marker_of,
-    model_path,
-    reward_function,
+    model_source,
+    reward_functions,
 )
 from gdro.lab.progress import ProgressLine, Recorder
 from gdro.lab.recipe import Recipe
@@ -53,10 +54,10 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
     console = console or Console(quiet=not main)
     folder = RunFolder(recipe.output_dir)
     # All before the folder is claimed: a wrong name leaves nothing behind.
-    model_path(recipe.model.model_name_or_path)
-    data = load_data(recipe)
-    rewards = {name: reward_function(name) for name in recipe.run.reward_funcs}
+    model_source(recipe)
+    rewards = reward_functions(recipe)
     marker = marker_of(recipe, rewards)
+    data = load_data(recipe)
     claim: list[Any] = [None, False]
     if main:
         claim = [folder.open(recipe.settings, resume), folder.finished]
@@ -67,6 +68,7 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
     if main:
         started = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         folder.update(**started | folder.about | _about(recipe))
+        console.print(data.table, highlight=False)
     try:
         _train(recipe, folder, data, rewards, marker, checkpoint, console)
     except BaseException as error:  # also an interrupt: the folder must not claim to be running
@@ -86,20 +88,20 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
 def _train(
     recipe: Recipe,
     folder: RunFolder,
-    data: "dict[str, Dataset]",
+    data: Data,
     rewards: dict[str, Reward],
     marker: Reward,
     checkpoint: Path | None,
     console: Console,
 ) -> None:
     try:
-        trainer = _trainer(recipe, data["train"], rewards)
+        trainer = _trainer(recipe, data.train, rewards)
     except OSError as error:
         reason = str(error).split("\n")[0]
         raise ConfigError(
             f"model_name_or_path {recipe.model.model_name_or_path}: {reason}"
         ) from None
-    evaluator = Evaluator(recipe, folder, trainer, data["test"], marker, console)
+    evaluator = Evaluator(recipe, folder, trainer, data.test, marker, console)
     if recipe.run.eval_before:
         evaluator.base()
     progress = ProgressLine(trainer, console)
@@ -154,9 +156,9 @@ def _trainer(recipe: Recipe, dataset: "Dataset", rewards: dict[str, Reward]) -> 
         args.model_init_kwargs["quantization_config"] = quantization
     correct: Any = recipe.run.correct_func
     if correct is not None:  # one of reward_funcs by its name, so that it is not called twice
-        correct = rewards[correct].__name__ if correct in rewards else reward_function(correct)
+        correct = rewards[correct].__name__ if correct in rewards else marker_of(recipe, rewards)
     trainer = GDROTrainer(
-        model=model_path(model.model_name_or_path),
+        model=model_source(recipe),
         reward_funcs=list(rewards.values()),
         args=args,
         train_dataset=dataset,

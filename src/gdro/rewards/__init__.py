@@ -1,12 +1,32 @@
 """The verifier: was the answer right?
 
-`verify` marks completions, `math_reward` and `exact_reward` are reward functions for TRL, and
-`check_golds` tells before training which golds no completion could meet. Importing this loads no
-sympy: that lives in a worker process which starts at the first answer that needs it.
+`verify` marks completions, by formula; `numeric_match` and `exact_match` by number and by letter.
+`math_reward`, `numeric_reward` and `exact_reward` are reward functions for TRL, `compute_score` is
+verl's, and `reward_function` finds those and the user's by name. `check_golds` tells before
+training which golds no completion could meet. Importing this loads no sympy: that lives in worker
+processes which start at the first answer that needs them.
 """
 
-from gdro.rewards.functions import exact_reward, math_reward
+from gdro.rewards.functions import (
+    compute_score,
+    exact_reward,
+    math_reward,
+    numeric_reward,
+    reward_function,
+)
 from gdro.rewards.verdict import Verdict
-from gdro.rewards.verify import check_golds, exact_match, verify
+from gdro.rewards.verify import check_golds, check_numbers, exact_match, numeric_match, verify
 
-__all__ = ["Verdict", "check_golds", "exact_match", "exact_reward", "math_reward", "verify"]
+__all__ = [
+    "Verdict",
+    "check_golds",
+    "check_numbers",
+    "compute_score",
+    "exact_match",
+    "exact_reward",
+    "math_reward",
+    "numeric_match",
+    "numeric_reward",
+    "reward_function",
+    "verify",
+]

@@ -18,7 +18,7 @@ _WHOLE = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)"
 _PLAIN = rf"(?:{_WHOLE}(?:\.\d*)?|\.\d+)"
 _SIGN = r"(?P<sign>[+-]?)\s*"
 _SPELLINGS = [
-    re.compile(rf"^{_SIGN}{pattern}$")
+    re.compile(rf"^{_SIGN}{pattern}\Z", re.ASCII)
     for pattern in [
         rf"(?P<plain>{_PLAIN})(?:\s*[eE]\s*(?P<exponent>[+-]?\d+))?",
         rf"(?:(?P<plain>{_PLAIN})\s*(?:\\times|\\cdot|\*|x)\s*)?10\s*\^\s*"
@@ -30,7 +30,7 @@ _SPELLINGS = [
         rf"\(?(?P<bottom>{_PLAIN})\)?",
     ]
 ]
-_PART = re.compile(rf"^\s*{_SIGN}(?P<plain>{_PLAIN})\s*$")
+_PART = re.compile(rf"^\s*{_SIGN}(?P<plain>{_PLAIN})\s*$", re.ASCII)
 _PERCENT = re.compile(r"\s*\\?%$")
 
 
@@ -106,10 +106,16 @@ def _plain(text: str) -> Fraction:
     return Fraction("0" + text.replace(",", "").replace(" ", ""))
 
 
-def agree(gold: Number, answer: Number) -> bool:
+def agree(gold: Number, answer: Number, tolerance: float = 0.0) -> bool:
     """Whether the answer is the gold: exactly, or to six places where a decimal was written.
 
     A percent sign is optional: 50% is 50 and is 0.5; but 50 is not 0.5.
+
+    Args:
+        gold: decides: an integer is met exactly.
+        answer: as it was read.
+        tolerance: >= 0, the error relative to any gold, an integer too, that is allowed beyond
+            that; 1e-4 is the tolerant score of Minerva.
     """
     pairs = [(gold.value, answer.value)]
     if gold.percent and not answer.percent:
@@ -117,6 +123,8 @@ def agree(gold: Number, answer: Number) -> bool:
     if answer.percent and not gold.percent:
         pairs.append((gold.value, answer.value / 100))
     rounded = (gold.decimal or answer.decimal) and gold.value.denominator != 1
-    if not rounded:
-        return any(g == a for g, a in pairs)
-    return any(abs(g - a) <= min(DECIMALS, DIGITS * abs(g)) for g, a in pairs)
+    return any(
+        abs(g - a)
+        <= max(min(DECIMALS, DIGITS * abs(g)) if rounded else 0, Fraction(tolerance) * abs(g))
+        for g, a in pairs
+    )

@@ -22,16 +22,19 @@ _SUBSTITUTIONS = [
     (re.compile(pattern), by)
     for pattern, by in [
         (r"√\s*(\d+|\w|\([^()]*\))", r"\\sqrt{\1}"),
-        (r"\\\$|(?<!\\)\$|(?<!\\)\\[()\[\]]", ""),
+        (r"\\?\$|(?<!\\)\\[()\[\]]", " "),
+        # Invisible.
+        (r"\\[hv]?phantom\s*(?:\{[^{}]*\}|[^\s{}\\])|\\[hv]space\*?\s*\{[^{}]*\}", " "),
         (r"\\(?:displaystyle|textstyle|limits|bigl?|bigr|Bigl?|Bigr)(?![A-Za-z])\s*", ""),
         (r"\\m?(?:left|right)(?=[\[\]()|.]|\\[{}|])", ""),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\varnothing(?![A-Za-z])", r"\\emptyset"),
         (r"\\(?:leq|leqslant)(?![A-Za-z])", r"\\le"),
         (r"\\(?:geq|geqslant)(?![A-Za-z])", r"\\ge"),
+        # 1{,}234 and 1\,234 are never pairs, wherever they stand.
+        (r"(?<=\d)\s*(?:\{,\}|,\s*\\!|\\,)\s*(?=\d{3}(?!\d))", ""),
         (r"\{,\}", ","),
         (r"(?<=\d)\\[!,;: ]\s*(?=\d)", " "),  # 1\,234 is 1 234, a group of digits
-        (r"(?<=\d),\\!\s*(?=\d)", ","),
         (r"\\(?:quad|qquad|enspace|thinspace)(?![A-Za-z])|(?<!\\)\\[!,;: ]|~", " "),
         (_TEXT + r"\s*\{\s*,?\s*(?:and|or)\s*\}", ","),
         (r"(?<=[\d})]) *,? +(?:and|or) +(?=[\w\\({+-])", ","),
@@ -42,6 +45,9 @@ _SUBSTITUTIONS = [
         (_TEXT + r"\s*\{\s*percent\s*\}", r"\\%"),
         (r"^\s*\\approx", ""),
         (r",(?:\s*,)+", ","),
+        (r"\^\s*\{\s*\\degree\s*\}|\^?\s*\\degree(?![A-Za-z])", r"^\\circ"),
+        # t(0,4] can only mean that t is in it.
+        (r"^\s*[A-Za-z]\s*(?=\([^()\[\]]*,[^()\[\]]*\]$|\[[^()\[\]]*,[^()\[\]]*\)$)", ""),
         (r"\s+", " "),
     ]
 ]
@@ -74,11 +80,16 @@ _ALIASES = {
 }  # fmt: skip
 _ASSIGNMENT = re.compile(r"^\s*([A-Za-z]|\\(?!pi\b)[A-Za-z]+)(_\{?\w+\}?)?\s*=(?!=)\s*([^=]+)$")
 _WRAPPED = re.compile(r"^" + _TEXT + r"\s*\{([^{}\\]*)\}$")
-_BARE_WORD = re.compile(r"^(?:[A-Za-z]|[A-Za-z]{2,}(?:(?:[ -]|, ?)[A-Za-z]{2,})*)$")
-_IN_BASE = re.compile(r"^\(?([0-9A-Z]+)\)?_\s*(?:\{\s*(\d+)\s*\}|(\d+))$")
+_BARE_WORD = re.compile(
+    r"^(?:[A-Za-z]|[A-Z](?:, ?[A-Z])+|[A-Za-z]{2,}(?:(?:[ -]|, ?)[A-Za-z]{2,})*|[A-Za-z]{3,} \d+)$"
+)
+_IN_BASE = re.compile(r"^(-?)\s*\(?([0-9A-Z]+)\)?_\s*(?:\{\s*(\d+)\s*\}|(\d+))$")
+_CLOCK = re.compile(r"^(\d\d?) ?: ?(0\d|[1-5]\d)$")
 _HAS_TEXT = re.compile(
     _TEXT + r"\s*\{[^{}]*[A-Za-z]{2,}[^{}]*\}|" + _TEXT + r"\s*\{[^{}]*[A-Z][^{}]*\}"
 )
+_PROSE = re.compile(r"(?:(?<![A-Za-z\\])[A-Za-z]{2,}[ ,]+){2,}[A-Za-z]{2,}")
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _OPENING = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -136,7 +147,7 @@ class Measured:
 def split_unit(text: str) -> Measured:
     r"""Splits off a trailing ``\text{...}``, a well-known bare word, or a degree sign."""
     bare_angle = _DEGREES.sub("", text)
-    if bare_angle != text and bare_angle:
+    if bare_angle != text and bare_angle and not _TRIGONOMETRIC.search(text):
         return Measured(bare_angle, "degree")
     match = _UNIT.match(text)
     if match is None:
@@ -169,19 +180,31 @@ def word(text: str) -> str | None:
     if inner.startswith("(") and inner.endswith(")"):
         inner = inner[1:-1]
     if wrapped or _BARE_WORD.match(inner):
-        return " ".join(inner.split()).casefold() or None
+        parts = " ".join(inner.split()).casefold().split(",")
+        parts = [part.strip() for part in parts]
+        if all(len(part) == 1 for part in parts):  # choices, in any order
+            parts.sort()
+        return ", ".join(parts) or None
     return None
 
 
 def in_base(text: str) -> str | None:
     """``2516_8`` or ``2516_{8}`` in one spelling, else None."""
     match = _IN_BASE.match(text)
-    return f"{match[1]}_{match[2] or match[3]}" if match else None
+    return f"{match[1]}{match[2]}_{match[3] or match[4]}" if match else None
+
+
+def clock(text: str) -> str | None:
+    """``05:00`` as ``5:00`` if it is a time, not a ratio: one with a zero before a digit."""
+    match = _CLOCK.match(text)
+    if match is None or not (match[1].startswith("0") or match[2].startswith("0")):
+        return None
+    return f"{int(match[1])}:{match[2]}"
 
 
 def has_text(text: str) -> bool:
-    r"""Whether words stand within the formula: ``\text{...}`` that is no unit."""
-    return bool(_HAS_TEXT.search(text))
+    r"""Whether words stand within the formula: ``\text{...}`` that is no unit, or bare prose."""
+    return bool(_HAS_TEXT.search(text) or _PROSE.search(text))
 
 
 def shape(text: str) -> str | None:

@@ -1,4 +1,4 @@
-r"""Math-verify on one pair, and the loop of the worker process that runs it.
+r"""One pair read and compared, and the loop of the worker process that runs it.
 
 Only this module loads sympy, and only in the worker process; `worker` is the other end of the pipe.
 """
@@ -8,13 +8,13 @@ import logging
 import resource
 import signal
 import sys
+import time
 from collections.abc import Iterator
-from functools import lru_cache
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-DIGITS = 5e-6
-"""Relative difference up to which two irrational numbers are one, where math-verify says so."""
+CPU_GRACE_SECONDS = 10
+"""Processor time after the alarm; longer than the parent waits before it kills."""
 
 
 class Question(NamedTuple):
@@ -23,14 +23,14 @@ class Question(NamedTuple):
     Attributes:
         gold: tidy LaTeX.
         answer: tidy LaTeX.
-        exact: the gold is an integer: decimals in the answer are taken at their word.
-        seconds: after which the alarm ends it.
+        tolerance: relative difference up to which numbers agree; 0 is strict.
+        seconds: after which the alarm ends it; set by the pool that puts the question.
     """
 
     gold: str
     answer: str
-    exact: bool
-    seconds: float
+    tolerance: float = 0.0
+    seconds: float = 0.0
 
 
 class _Alarm(BaseException):
@@ -52,108 +52,62 @@ def _time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous)
 
 
-@lru_cache(maxsize=8192)
-def parse(latex: str) -> Any:
-    r"""Sympy's object for tidy LaTeX, or None where math-verify finds none.
-
-    It is wrapped in ``\boxed{}``: parsed bare, a fifth of MATH's golds lose a part.
-    """
-    from math_verify import LatexExtractionConfig
-    from math_verify.parser import NormalizationConfig
-    from math_verify.parser import parse as math_verify_parse
-
-    # Units are split off before, by `spelling`; math-verify would take the m of 5m for one.
-    normal = NormalizationConfig(
-        basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all"
-    )
-    config = LatexExtractionConfig(boxed_match_priority=0, normalization_config=normal)
-    found = math_verify_parse(
-        rf"\boxed{{{latex}}}", (config,), fallback_mode="no_fallback",
-        extraction_mode="first_match", parsing_timeout=None, raise_on_error=True,  # type: ignore[arg-type]
-    )  # fmt: skip
-    return found[0] if found else None
-
-
 def compare(question: Question) -> str:
-    """A verdict by its name: right, wrong, or unparsed where either side cannot be read."""
-    from math_verify import verify as math_verify_verify
+    """A verdict by its name: right or wrong.
 
-    gold = parse(question.gold)
-    answer = parse(question.answer)
-    if gold is None or answer is None:
-        return "unparsed"
-    if question.exact:
-        answer = _decimals_exact(answer)
-    same = any(
-        math_verify_verify(
-            g, a, allow_set_relation_comp=True, timeout_seconds=None, raise_on_error=True
-        )
-        for g, a in _forms(gold, answer)
-    )
-    return "right" if same and not _far_apart(gold, answer) else "wrong"
+    Raises:
+        Exception: of many kinds, if either side cannot be read (see `reading.read`).
+    """
+    from gdro.rewards.equality import Same
+    from gdro.rewards.reading import is_complex, read
 
-
-def _forms(gold: Any, answer: Any) -> Iterator[tuple[Any, Any]]:
-    """The pair as read, and as math-verify finds it equal where it otherwise would not."""
-    import sympy
-    from sympy.functions.elementary.hyperbolic import HyperbolicFunction
-
-    yield gold, answer
-    if not (isinstance(gold, sympy.Expr) and isinstance(answer, sympy.Expr)):
-        return
-    if gold.has(HyperbolicFunction) or answer.has(HyperbolicFunction):
-        yield gold.rewrite(sympy.exp), answer.rewrite(sympy.exp)
-    if gold.is_Symbol and not answer.is_Symbol:  # compared as strings, but 2x - x is x
-        yield gold, sympy.simplify(answer)
-
-
-def _decimals_exact(answer: Any) -> Any:
-    import sympy
-
-    if isinstance(answer, sympy.Basic) and answer.has(sympy.Float):
-        return sympy.nsimplify(answer, rational=True)
-    return answer
-
-
-def _far_apart(gold: Any, answer: Any) -> bool:
-    """Whether two numbers differ that math-verify rounded to the same, as it does any tiny two."""
-    import sympy
-
-    if not (isinstance(gold, sympy.Expr) and isinstance(answer, sympy.Expr)):
-        return False
-    if not (gold.is_number and answer.is_number and gold.is_finite and answer.is_finite):
-        return False
-    # A percentage may stand for the number itself or for its hundredth: math-verify chose.
-    if gold.has(sympy.UnevaluatedExpr) or answer.has(sympy.UnevaluatedExpr):
-        return False
-    difference = abs(sympy.N(gold - answer, 30, maxn=200))
-    return bool(difference > DIGITS * abs(sympy.N(gold, 30, maxn=200)))
+    real = not (is_complex(question.gold) or is_complex(question.answer))
+    gold, answer = read(question.gold, real=real), read(question.answer, real=real)
+    same = Same(gold.decimal or answer.decimal, question.tolerance, question.gold)
+    return "right" if same(gold.value, answer.value) else "wrong"
 
 
 def serve(pipe: Connection, memory_bytes: int) -> None:
-    """Answers questions until the other end closes. Each answer is the name of a verdict."""
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    """Answers batches of questions, row by row, until the other end closes.
+
+    An answer is the name of a verdict. After a row that ran out of memory the process ends: what
+    filled it may still be held by a cache.
+    """
+    _limit(resource.RLIMIT_AS, memory_bytes)
     # Worker and trainer share a terminal: ctrl-C is the trainer's business.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.disable(logging.CRITICAL)
-    compare(Question("x", "2x-x", False, 0))  # loads the grammar before the first row is timed
-    pipe.send("ready")
-    while True:
-        try:
-            question = Question(*pipe.recv())
-        except EOFError:
-            return
-        try:
-            with _time_limit(question.seconds):
-                verdict = compare(question)
-        except _Alarm:
-            verdict = "timeout"
-        except MemoryError:
-            verdict = "timeout"  # the memory limit is a limit like the time's
-        except Exception:  # noqa: BLE001
-            # Whatever antlr, latex2sympy or sympy raise on malformed LaTeX, it was not read.
-            verdict = "unparsed"
-        pipe.send(verdict)
+    compare(Question("x", "2x-x"))  # loads the grammar before the first row is timed
+    with contextlib.suppress(EOFError, ConnectionError):
+        pipe.send("ready")
+        while True:
+            for fields in pipe.recv():
+                verdict, spent = _answer(Question(*fields))
+                pipe.send(verdict)
+                if spent:
+                    return
+
+
+def _answer(question: Question) -> tuple[str, bool]:
+    """A verdict, and whether this process should end."""
+    # Should the parent be gone and the alarm not get through, the kernel ends it.
+    _limit(resource.RLIMIT_CPU, int(time.process_time() + question.seconds) + CPU_GRACE_SECONDS)
+    try:
+        with _time_limit(question.seconds):
+            return compare(question), False
+    except _Alarm:
+        return "timeout", False
+    except MemoryError:
+        return "timeout", True  # the memory limit is a limit like the time's
+    except Exception:  # noqa: BLE001
+        # Whatever antlr, latex2sympy or sympy raise on malformed LaTeX, it was not read.
+        return "unparsed", False
+
+
+def _limit(what: int, value: int) -> None:
+    hard = resource.getrlimit(what)[1]
+    soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(what, (soft, hard))
 
 
 def main() -> None:
