@@ -83,6 +83,10 @@ def page() -> str:
     if found := measured("controller"):
         lines += controller(found)
     lines += [
+        "## Verifier",
+        "",
+        "Labelled cases, golds, respellings, attacks, mutations, speed: [verifier.md](verifier.md).",
+        "",
         "## Difficulty classifier",
         "",
         "Against the Bayes ceiling and the paper's flag: [classifier.md](classifier.md).",
@@ -133,7 +137,7 @@ def controller(found: dict[str, Any]) -> list[str]:
         "",
         "The same method written plainly (`benchmarks/dict_and_list.py`: a dict of counts, rows",
         "one by one, a DP over a dict of sums that carry their choices), in turn on the same",
-        "prompts, ten active bins:",
+        "prompts, a stretch of steps each, ten active bins:",
         "",
         *table(["allocator", "rollouts", "ours, ms", "dicts and lists, ms", "ratio"], plain),
     ]
