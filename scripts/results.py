@@ -85,7 +85,8 @@ def page() -> str:
     lines += [
         "## Verifier",
         "",
-        "Labelled cases, golds, respellings, attacks, mutations, speed: [verifier.md](verifier.md).",
+        "Labelled cases, golds, respellings, attacks, mutations, speed:",
+        "[verifier.md](verifier.md).",
         "",
         "## Difficulty classifier",
         "",

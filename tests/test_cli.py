@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gdro import cli
 from gdro.cli import main
 from gdro.core.errors import ConfigError
 from gdro.core.trace import read_trace
@@ -222,6 +223,42 @@ def test_a_file_with_names_of_its_own(home, monkeypatch):
     flags += " --answer_column gold --max_steps 1 --per_device_train_batch_size 32"
     assert main(["train", "arithmetic", *flags.split(), "--output_dir", "own", "--no-page"]) == 0
     assert len(read_jsonl(home / "own/evals.jsonl")) == 2
+
+
+def test_a_reader_that_stops_reading_is_no_error(tmp_path):
+    """As with `| head`; the output is larger than a pipe holds."""
+    rows = [{"prompt": "x" * 5000 + str(i), "answer": "1"} for i in range(100)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = [sys.executable, "-m", "gdro.cli", "data", "show", "a.jsonl", "--rows", "100"]
+    done = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.stdout is not None
+    assert done.stderr is not None
+    assert done.stdout.readline() == b"a.jsonl\n"
+    done.stdout.close()
+    assert done.stderr.read() == b""
+    assert done.wait() == 141
+
+
+def test_a_broken_pipe_of_another_kind_is_told(monkeypatch):
+    def broken(_):
+        raise BrokenPipeError
+
+    monkeypatch.setitem(cli.COMMANDS, "report", (broken, ""))
+    with pytest.raises(BrokenPipeError):
+        main(["report", "x"])
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [("train", "with --resume goes on"), ("compare", "goes on where"), ("report", "interrupted\n")],
+)
+def test_an_interrupted_command_says_how_to_go_on(command, said, monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, command, (interrupted, ""))
+    assert main([command]) == 130
+    assert said in capsys.readouterr().err
 
 
 def test_report_and_commands(run, tmp_path, capsys):

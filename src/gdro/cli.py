@@ -1,10 +1,15 @@
 """The command `gdro`. Every command imports what it needs: help and errors come at once."""
 
 import argparse
+import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+STDOUT = 1
+"""The descriptor of the standard output."""
 
 TRAIN = """\
 Train a model as a recipe says.
@@ -44,19 +49,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Returns:
-        The exit code: 0, 2 for an error of the user's, 130 when interrupted.
+        The exit code: 0; 1 where the command's help says so; 2 for an error of the user's; 130 when
+        interrupted; 141 when nobody reads the output any more.
     """
     from gdro.core.errors import GdroError
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(arguments)
+        try:
+            return _dispatch(arguments)
+        finally:
+            sys.stdout.flush()
     except GdroError as error:
         print(f"gdro: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("gdro: interrupted; the same command with --resume goes on", file=sys.stderr)
+        hint = GOES_ON.get(arguments[0], "") if arguments else ""
+        print(f"gdro: interrupted{hint}", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        return 141
+
+
+def _reader_is_gone() -> bool:
+    """Whether the output is a pipe that nobody reads, as after ``| head``; it is then let go."""
+    output = select.poll()
+    output.register(STDOUT, 0)
+    if not any(event & select.POLLERR for _, event in output.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)  # Python flushes once more as it ends
+    return True
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -119,7 +143,8 @@ def _settings_help() -> str:
 
     lines = []
     for field in dataclasses.fields(RunArguments):
-        lines.append(f"  --{field.name:<24} {field.metadata['help']}")
+        default = "" if field.default in (None, dataclasses.MISSING) else f" [{field.default}]"
+        lines.append(f"  --{field.name:<24} {field.metadata['help']}{default}")
     lines.append("\nThe controller's (defaults are those of the preset joint):\n")
     for path, leaf, _ in ControllerConfig.fields():
         flag = f"gdro_{path.replace('.', '_')}"
@@ -238,6 +263,10 @@ def _eval(arguments: list[str]) -> int:
     known = parser.parse_args(arguments)
     if known.rescore is None and known.model is None:
         parser.error("--model or --rescore is needed")
+    if known.rescore is not None:
+        given = {name for name, value in vars(known).items() if value != parser.get_default(name)}
+        if others := sorted(given - {"rescore"}):
+            parser.error(f"--rescore takes all from the folder: leave {', '.join(others)} out")
 
     from gdro.evals.plan import Options, plan
     from gdro.evals.run import run, score_and_show
@@ -287,13 +316,17 @@ def _eval_compare(arguments: list[str]) -> int:
     known = parser.parse_args(arguments)
     import json
 
+    from gdro.core.errors import ConfigError
     from gdro.evals.compare import compare
     from gdro.evals.show import comparison, terminal
 
     found = compare(known.a, known.b)
-    comparison(found, terminal())
     if known.json:
-        known.json.write_text(json.dumps(found, indent=1) + "\n")
+        try:
+            known.json.write_text(json.dumps(found, indent=1) + "\n")
+        except OSError as error:
+            raise ConfigError(f"--json: {known.json}: {error.strerror}") from error
+    comparison(found, terminal())
     return 0
 
 
@@ -354,6 +387,12 @@ COMMANDS = {
     "report": (_report, "the page about runs"),
     "data": (_data, "look at prompts, check them against benchmarks"),
 }
+
+GOES_ON = {
+    "train": "; the same command with --resume goes on",
+    "compare": "; the same command goes on where it stopped",
+}
+"""What to do after an interruption, where there is more to say than to begin anew."""
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -129,6 +129,7 @@ def test_the_command(tmp_path, write, capsys):
         (["arithmetic", "--against", "gone.jsonl"], "gone.jsonl: no such file"),
         (["arithmetic", "--against", "arithmetic", "--out", "gone/a.json"],
          "--out: no such folder"),
+        (["arithmetic", "--against", "arithmetic", "--out", "."], "--out: is a folder, ."),
         (["arithmetic", "--against", "arithmetic", "--write-clean", "a.csv"],
          "--write-clean must end in .jsonl"),
         (["arithmetic", "--against", "arithmetic", "--column", "prompt"],

@@ -4,7 +4,8 @@
 
 SCRIPT is a JSON file: `gold` (problem -> gold answer), `boxed` (whether answers are), `rate` (share
 of right answers), `faults` (share of requests that fail, once or twice each), `kinds` of failures,
-`always` (the one that every request meets), `pace` (seconds an answer takes). It prints its port.
+`always` (the one that every request meets), `pace` (seconds an answer takes), `listing` (what
+/models lists or fails by), `key` (that it wants). It prints its port.
 """
 
 import json
@@ -32,12 +33,22 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         if self.path == "/v1/models":
-            self.answer(200, {"data": [{"id": "scripted"}]})
+            listing = self.script.get("listing", "scripted")
+            if listing.isdigit():
+                self.answer(int(listing), {"error": "no list"})
+            else:
+                self.answer(200, "{" if listing == "nonsense" else {"data": [{"id": listing}]})
         else:
             self.answer(200, {"faults": self.faults, "answered": len(self.attempts)})
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if "key" in self.script and self.headers["Authorization"] != f"Bearer {self.script['key']}":
+            self.answer(401, {"error": "no key"})
+            return
+        if body["model"] not in ("scripted", "not listed"):
+            self.answer(404, {"error": f"no model {body['model']}"})
+            return
         with self.lock:
             self.attempts[body["seed"]] += 1
             attempt = self.attempts[body["seed"]]

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +17,9 @@ from tests.evals.problems import write_rows
 from gdro.cli import main
 from gdro.core.errors import DataError
 from gdro.data import arithmetic
+from gdro.evals import benchmarks, plan, run, show
 from gdro.evals.compare import compare
+from gdro.evals.score import together
 from gdro.evals.store import Store
 
 BASE = ["--model", "arithmetic", "--benchmarks", "arithmetic", "--limit", "60", "-k", "4"]
@@ -104,6 +107,9 @@ def test_scoring_saved_samples_anew_needs_no_model_and_changes_nothing(straight,
     assert summary(straight) == before
     assert evaluate(straight, "--seeds", "0,1") == 0  # nothing is missing: scored anew as well
     assert summary(straight) == before
+    with pytest.raises(SystemExit):
+        main(["eval", "--rescore", str(straight), "-k", "2", "--dry-run"])
+    assert "--rescore takes all from the folder: leave dry_run, k out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("after", [1, 7])
@@ -189,6 +195,39 @@ def test_a_dry_run_samples_nothing_and_loads_no_weights(tmp_path, sums, monkeypa
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_no_table_is_cut_at_the_width_of_a_terminal(
+    straight, tmp_path, monkeypatch, capsys, columns
+):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    (tmp_path / "wide").mkdir()
+    wide = summary(straight)
+    for name in ("scores", "problems", "benchmarks"):  # the longest name
+        wide[name] = {"olympiadbench": wide[name]["arithmetic"], "aime24": wide[name]["arithmetic"]}
+    wide["together"] = together(wide["scores"])
+    (tmp_path / "wide/summary.json").write_text(json.dumps(wide))
+    show.scores(wide, show.terminal())
+    assert main(["eval", "compare", *[str(tmp_path / "wide")] * 2]) == 0
+    assert evaluate(tmp_path / "out", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "…" not in said
+    assert max(map(len, said.splitlines())) <= columns
+    assert ("pass@2" in said, "tokens" in said.split("A:")[0]) == (columns == 120, columns >= 80)
+
+
+def test_where_nothing_was_sampled_it_says_so(serve, sums, tmp_path, capsys):
+    """As `transformers serve` does with a model whose generation_config lacks do_sample."""
+    for rate, same in ((1.0, True), (0.5, False)):
+        out = tmp_path / str(rate)
+        with serve([f"gsm8k={sums}"], rate=rate) as server:
+            flags = ["--benchmarks", f"gsm8k={sums}", "-k", "4", "--out", str(out)]
+            assert main(["eval", *server.flags, *flags]) == 0
+        assert ("nothing was sampled" in capsys.readouterr().out) == same
+    flags = ["--limit", "3", "-k", "1", "--temperature", "0"]
+    assert evaluate(tmp_path / "greedy", *flags) == 0  # one each is no wonder
+    assert "nothing was sampled" not in capsys.readouterr().out
+
+
 def test_greedy_is_the_same_every_time(tmp_path):
     flags = ["-k", "1", "--temperature", "0", "--limit", "8"]
     assert evaluate(tmp_path / "a", *flags) == 0
@@ -211,6 +250,30 @@ def test_two_evaluations_are_compared_by_problem(straight, tmp_path, capsys):
     same = compare(straight, straight)["benchmarks"]["arithmetic"]
     assert same["pass@4"]["difference"] == 0
     assert same["solved"] == {"only_a": 0, "only_b": 0, "p": 1.0}
+
+
+def test_problems_are_paired_by_id_in_whatever_order_the_files_are(tmp_path):
+    rows = [{n: row[n] for n in ("id", "prompt", "answer")} for row in arithmetic.generate("test")]
+    rows = rows[:40]
+    for name, some in (("a", rows), ("b", rows[::-1])):
+        file = write_rows(tmp_path / f"{name}.jsonl", some)
+        assert (
+            evaluate(tmp_path / name, "--benchmarks", f"arithmetic={file}", "--seeds", "0,1") == 0
+        )
+    shuffled = compare(tmp_path / "a", tmp_path / "b")["benchmarks"]["arithmetic"]
+    a, b = (summary(tmp_path / name)["problems"]["arithmetic"] for name in "ab")
+    assert a["id"] == b["id"][::-1]
+    (tmp_path / "c").mkdir()
+    sorted_b = summary(tmp_path / "b")
+    sorted_b["problems"]["arithmetic"] = {
+        "id": a["id"],
+        "correct": [row[::-1] for row in b["correct"]],
+        "majority": [row[::-1] for row in b["majority"]],
+    }
+    (tmp_path / "c/summary.json").write_text(json.dumps(sorted_b))
+    straight = compare(tmp_path / "a", tmp_path / "c")["benchmarks"]["arithmetic"]
+    assert shuffled == straight
+    assert shuffled["solved"]["only_a"] < sum(map(bool, map(sum, zip(*a["correct"], strict=True))))
 
 
 def test_other_problems_are_not_compared(straight, tmp_path):
@@ -265,6 +328,7 @@ def test_the_protocol_of_the_paper(tmp_path, monkeypatch, capsys):
         (["--template", "chat"], "the tokenizer of arithmetic has no chat template"),
         (["--protocol", "ours"], "protocol must be one of paper, got 'ours'"),
         (["--model", "./nowhere"], "model: no such folder, ./nowhere"),
+        (["--timeout", "inf"], "timeout must be > 0 and finite, got inf"),
         (["--engine-arg", "dtype"], "--engine-arg must be NAME=VALUE, got 'dtype'"),
         (["--engine-arg", "colour=red"], "model .* cannot be loaded"),
     ],
@@ -289,3 +353,31 @@ def test_an_empty_benchmark_and_no_model(tmp_path, capsys):
 
 def last_line(capsys):
     return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_commands_of_the_docs_are_commands(tmp_path, monkeypatch):
+    """Every `gdro eval` line of the README and of its page: flags, settings and benchmarks."""
+    asked = []
+
+    def planned(options, *_):
+        asked.append(checked(options))
+        assert benchmarks.find(asked[-1][1])
+        return Store(tmp_path), {}
+
+    checked = plan._checked
+    for module, name in ((run, "run"), (plan, "plan")):
+        monkeypatch.setattr(module, name, planned)
+    shown = []
+    monkeypatch.setattr(run, "score_and_show", lambda store, _: shown.append(store.path))
+    monkeypatch.setattr(show, "dry_run", lambda *_: None)
+    monkeypatch.setattr("gdro.evals.compare.compare", lambda *paths: shown.extend(paths))
+    monkeypatch.setattr(show, "comparison", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "minerva.jsonl").touch()
+    root = Path(__file__).parents[2]
+    pages = [(root / page).read_text() for page in ("README.md", "docs/evaluation.md")]
+    lines = [line for page in pages for line in page.splitlines() if line[:13] == "    gdro eval"]
+    for line in lines:
+        assert main(line.split()[1:]) == 0
+    assert len(asked) == len(lines) - 2 == 7
+    assert len(shown) == 3

@@ -119,6 +119,14 @@ def test_chat_prompts_go_through_the_template(suite):
     assert np.array_equal(run(suite, right, prompts=chats).correct_N, run(suite, right).correct_N)
 
 
+def test_chats_need_a_chat_template(suite):
+    model, tokenizer, prompts = suite
+    tokenizer.chat_template = None
+    chats = prompts.map(lambda row: {"prompt": [{"role": "user", "content": row["prompt"]}]})
+    with pytest.raises(ConfigError, match="the tokenizer has no chat template"):
+        run((model, tokenizer, chats), right)
+
+
 @pytest.mark.parametrize("chat", [False, True])
 def test_the_verifier_gets_what_training_gives(suite, chat):
     model, tokenizer, prompts = suite

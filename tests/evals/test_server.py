@@ -11,7 +11,7 @@ from gdro.evals.engines import openai
 from gdro.evals.engines.base import request_seed
 from gdro.evals.store import Store
 
-KINDS = ["500", "503", "429", "timeout", "dropped", "cut", "malformed", "empty", "aborted"]
+KINDS = ["500", "503", "529", "429", "timeout", "dropped", "cut", "malformed", "empty", "aborted"]
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def test_no_failure_loses_or_doubles_a_sample(serve, sums, tmp_path, template):
     retries = session["retries"]
     assert set(stats["faults"]) == set(KINDS)
     assert sum(retries.values()) == sum(stats["faults"].values())
-    for kind in ("500", "503", "429", "timeout", "aborted"):
+    for kind in ("500", "503", "529", "429", "timeout", "aborted"):
         assert retries[kind] == stats["faults"][kind]
     assert retries["connection"] == stats["faults"]["dropped"] + stats["faults"]["cut"]
     assert retries["malformed"] == stats["faults"]["malformed"] + stats["faults"]["empty"]
@@ -94,13 +94,28 @@ def test_a_refusal_is_told_at_once_in_the_servers_words(serve, sums, tmp_path, c
     assert "scripted 400" in said
 
 
-def test_no_server_and_no_such_model(serve, sums, tmp_path, capsys):
+def test_no_server_and_no_such_model(serve, sums, tmp_path, capsys, caplog):
+    out = tmp_path / "out"
     with serve([f"gsm8k={sums}"]) as server:
-        assert evaluate(server, sums, tmp_path / "out", "--model", "other") == 2
-        assert "has no model 'other', but scripted" in capsys.readouterr().err
-    assert evaluate(server, sums, tmp_path / "out") == 2
+        assert evaluate(server, sums, out, "--model", "other") == 2
+        assert "does not list other, but scripted" in caplog.text
+        assert "refuses the request, status 404" in capsys.readouterr().err
+        caplog.clear()
+        # Nothing was drawn, so the folder is free for the command without the slip.
+        assert evaluate(server, sums, out) == 0
+        assert caplog.text == ""
+    assert len(summary(out)["sessions"]) == 1
+    assert evaluate(server, sums, tmp_path / "later") == 2
     assert "cannot be used: connection lost: ConnectionRefusedError" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "later").exists()
+
+
+@pytest.mark.parametrize("listing", ["other", "500", "401", "nonsense"])
+def test_a_model_that_is_not_listed_is_asked_all_the_same(serve, sums, tmp_path, listing):
+    """`transformers serve` lists what is in its cache, and fails where there is none."""
+    with serve([f"gsm8k={sums}"], listing=listing) as server:
+        assert evaluate(server, sums, tmp_path / "out", "--model", "not listed") == 0
+    assert summary(tmp_path / "out")["scores"]["gsm8k"]["mean@4"]["value"] == 1.0
 
 
 def test_what_a_request_says(serve, sums, tmp_path, monkeypatch):
@@ -134,7 +149,19 @@ def test_retry_after(value, seconds):
     assert openai._retry_after(value) == seconds
 
 
-def test_a_url_that_is_none():
-    with pytest.raises(ConfigError, match="base_url must begin with"):
-        openai.OpenAI("m", base_url="localhost:8000", sampling=None, concurrency=1, timeout=1,
+@pytest.mark.parametrize("url", ["localhost:8000", "http://", "http:///v1", "http://a b/v1"])
+def test_a_url_that_is_none(url):
+    with pytest.raises(ConfigError, match="base_url must be http:// or https://, a host"):
+        openai.OpenAI("m", base_url=url, sampling=None, concurrency=1, timeout=1,
                       retries=0, chat_template_kwargs={})  # fmt: skip
+
+
+def test_the_key_is_sent_and_must_be_one(serve, sums, tmp_path, monkeypatch, capsys):
+    with serve([f"gsm8k={sums}"], key="abc") as server:
+        assert evaluate(server, sums, tmp_path / "out", "--limit", 1) == 2
+        assert "status 401" in capsys.readouterr().err
+        monkeypatch.setenv("OPENAI_API_KEY", "abc\n")  # as read from a file
+        assert evaluate(server, sums, tmp_path / "out", "--limit", 1) == 0
+        monkeypatch.setenv("OPENAI_API_KEY", "a\nb")
+        assert evaluate(server, sums, tmp_path / "more", "--limit", 1) == 2
+        assert "OPENAI_API_KEY must be printable ASCII" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gdro.core.errors import ConfigError, DataError
 from gdro.evals.engines.base import Sample
+from gdro.evals.score import score
 from gdro.evals.store import Store
 
 SETTINGS = {"model": "m", "k": 2, "benchmarks": {"gsm8k": {"template": "raw"}}}
@@ -118,3 +119,54 @@ def test_sessions_are_added_and_are_no_setting(tmp_path):
         store.close()
     both = [{"device": "cpu", "retries": {"500": 1}}] * 2
     assert Store(tmp_path / "out").settings["sessions"] == both
+
+
+def test_where_nothing_was_drawn_other_settings_may_begin(tmp_path):
+    begun(tmp_path / "out", [])
+    store = Store(tmp_path / "out")
+    store.open(SETTINGS | {"k": 4}, [])
+    assert store.settings["k"] == 4
+    with pytest.raises(ConfigError, match="written by another process"):
+        Store(tmp_path / "out").open(SETTINGS, [])
+
+
+@pytest.mark.parametrize(
+    ("file", "data", "message"),
+    [
+        ("settings.json", b'{"k": 2', "settings.json cannot be read: Expecting"),
+        ("problems.jsonl.gz", b"{}", "problems.jsonl.gz cannot be read: Not a gzipped"),
+        (
+            "samples.jsonl.gz",
+            gzip.compress(b'{"benchmark": "gsm8k"', mtime=0),
+            "samples.jsonl.gz cannot be",
+        ),
+        (
+            "samples.jsonl.gz",
+            gzip.compress(b'{"said": "x"}', mtime=0),
+            "samples.jsonl.gz cannot be read",
+        ),
+        ("samples.jsonl.gz", b"{}", "damaged at byte 0 of 2"),
+    ],
+)
+def test_files_that_were_spoilt_are_named(tmp_path, file, data, message):
+    begun(tmp_path / "out", [[sample(0)]])
+    (tmp_path / "out" / file).write_bytes(data)
+    with pytest.raises(DataError, match=message):
+        score(Store(tmp_path / "out"))
+
+
+def test_samples_of_something_else_are_not_scored(tmp_path):
+    store = Store(tmp_path / "out")
+    settings = SETTINGS | {"k": 1, "seeds": [0]}
+    store.open(settings, [{"benchmark": "gsm8k", "id": "p0", "answer": "1", "groups": {}}])
+    store.add([sample(0), sample(7)])
+    store.close()
+    with pytest.raises(DataError, match=r"1 samples are of nothing that was asked, as .*p7"):
+        score(store)
+
+
+@pytest.mark.parametrize("out", ["file/out", "/proc/out"])
+def test_a_folder_that_cannot_be_made(tmp_path, out):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="out cannot be written: N"):
+        Store(tmp_path / out).open(SETTINGS, [])

@@ -90,7 +90,7 @@ def test_the_verifier_of_a_recipe_is_configured(tmp_path):
 
 
 def test_bad_golds_of_the_test_data_stop_the_run_too(tmp_path):
-    with pytest.raises(DataError, match=r"test data: 1 of 2 .*\n  row 1 \(id test-1\)"):
+    with pytest.raises(DataError, match=r"test data: 1 of 2 .*\n  kept row 1 \(id test-1\)"):
         load_data(recipe_of(tmp_path, ["5"], ["5", r"\frac{"]))
 
 
@@ -110,8 +110,17 @@ def test_golds_are_checked_for_the_function_that_reads_them(tmp_path):
         load_data(recipe_of(tmp_path, golds, **shaped))
 
 
+def test_a_model_that_is_nowhere_is_told_before_its_prompts_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (tmp_path / "empty").mkdir()
+    recipe = recipe_of(tmp_path, ["5"], max_prompt_tokens=9)
+    recipe.model.model_name_or_path = str(tmp_path / "empty")
+    with pytest.raises(ConfigError, match="model .*empty: "):
+        load_data(recipe)
+
+
 def test_ten_bad_golds_are_listed_and_the_others_counted():
     golds = ["5"] * 30 + [r"\frac{"] * 13
     said = bad_golds("mine", check_golds(golds), golds)
-    assert said.count("\n  row ") == 10
-    assert said.endswith("  row 39: '\\\\frac{'\n  and 3 more")
+    assert said.count("\n  kept row ") == 10
+    assert said.endswith("  kept row 39: '\\\\frac{'\n  and 3 more")

@@ -115,6 +115,8 @@ def _check(known: argparse.Namespace) -> int:
     for flag, path in (("--out", known.out), ("--write-clean", known.write_clean)):
         if path and not path.parent.is_dir():
             raise ConfigError(f"{flag}: no such folder, {path.parent}")
+        if path and path.is_dir():
+            raise ConfigError(f"{flag}: is a folder, {path}")
     if known.write_clean and known.write_clean.suffix != ".jsonl":
         raise ConfigError(f"--write-clean must end in .jsonl, got {known.write_clean}")
     disable_progress_bars()

@@ -24,7 +24,7 @@ def read_summary(path: str | Path) -> dict[str, Any]:
     file = path / "summary.json" if path.is_dir() else path
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        if not {"scores", "problems", "k", "seeds"} <= found.keys():
+        if not {"scores", "problems", "benchmarks", "k", "seeds"} <= found.keys():
             raise ValueError("it lacks scores")
     except (OSError, ValueError, AttributeError) as error:
         raise DataError(f"{file} is no summary of an evaluation ({error})") from None
@@ -53,11 +53,9 @@ def compare(path_a: str | Path, path_b: str | Path) -> dict[str, Any]:
                         f"{', '.join(b['problems'])}")  # fmt: skip
     for name, of_a in a["problems"].items():
         of_b = b["problems"][name]
-        differ = set(of_a["id"]) ^ set(of_b["id"])
-        if differ or of_a["id"] != of_b["id"]:
-            some = sorted(differ)[:3]
-            raise DataError(f"{name}: the two are of other problems, {len(differ)} are in one only"
-                            f"{' (such as ' + ', '.join(some) + ')' if some else ''}")  # fmt: skip
+        if differ := sorted(set(of_a["id"]) ^ set(of_b["id"])):
+            raise DataError(f"{name}: the two are of other problems, {len(differ)} are in one only "
+                            f"(such as {', '.join(differ[:3])})")  # fmt: skip
     k = a["k"]
     found = {n: _benchmark(a["problems"][n], b["problems"][n], k) for n in a["problems"]}
     weight = {name: len(a["problems"][name]["id"]) for name in found}
@@ -72,12 +70,15 @@ def compare(path_a: str | Path, path_b: str | Path) -> dict[str, Any]:
 
 
 def _benchmark(a: Mapping[str, Any], b: Mapping[str, Any], k: int) -> dict[str, Line]:
-    correct_a, correct_b = np.array(a["correct"]), np.array(b["correct"])
+    place = {id_: n for n, id_ in enumerate(b["id"])}  # the files need not be in one order
+    order = [place[id_] for id_ in a["id"]]
+    correct_a, correct_b = np.array(a["correct"]), np.array(b["correct"])[:, order]
+    voted_a, voted_b = np.array(a["majority"]), np.array(b["majority"])[:, order]
     trials = k * len(correct_a)
     lines = {
         f"mean@{k}": paired(correct_a / k, correct_b / k, trials),
         f"pass@{k}": paired(pass_at_k(k, correct_a, k), pass_at_k(k, correct_b, k), len(correct_a)),
-        f"maj@{k}": paired(np.array(a["majority"]), np.array(b["majority"]), len(correct_a)),
+        f"maj@{k}": paired(voted_a, voted_b, len(correct_a)),
     }
     return lines | {"solved": mcnemar(correct_a.sum(axis=0) > 0, correct_b.sum(axis=0) > 0)}
 

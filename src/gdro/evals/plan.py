@@ -134,7 +134,7 @@ def plan(options: Options) -> Plan:
     tokenizer = None
     if options.engine != "openai":
         model = model_path(options.model)
-        tokenizer = _tokenizer(model, options.revision)
+        tokenizer = load_tokenizer(model, options.revision)
     usual = "chat" if tokenizer is None or tokenizer.chat_template else "boxed"
     problems = []
     for name, benchmark in found.items():
@@ -226,8 +226,8 @@ def _checked(options: Options) -> tuple[Sampling, Sequence[str]]:
         raise ConfigError("temperature 0 gives one completion only: take k = 1 and one seed")
     if not 0 < top_p <= 1:
         raise ConfigError(f"top_p must be in (0, 1], got {top_p}")
-    if not options.timeout > 0:
-        raise ConfigError(f"timeout must be > 0, got {options.timeout}")
+    if not 0 < options.timeout < float("inf"):
+        raise ConfigError(f"timeout must be > 0 and finite, got {options.timeout}")
     if not options.seeds or len(set(options.seeds)) < len(options.seeds):
         raise ConfigError(f"seeds must be different integers, got {list(options.seeds)}")
     if min(options.seeds) < 0:
@@ -289,7 +289,12 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _tokenizer(model: str, revision: str | None) -> Any:
+def load_tokenizer(model: str, revision: str | None) -> Any:
+    """The tokenizer of a model, which must be there itself.
+
+    Raises:
+        ConfigError: if either is not.
+    """
     from transformers import AutoConfig, AutoTokenizer
 
     try:

@@ -211,7 +211,14 @@ def sample(
 def prompt_ids(
     tokenizer: Any, prompts: Sequence[Any], chat_template_kwargs: dict[str, Any] | None = None
 ) -> list[list[int]]:
-    """Tokens of prompts that are all text or all chats."""
+    """Tokens of prompts that are all text or all chats.
+
+    Raises:
+        ConfigError: if they are chats, and the tokenizer has no chat template.
+    """
+    if not isinstance(prompts[0], str) and not tokenizer.chat_template:
+        raise ConfigError("prompts are chats, and the tokenizer has no chat template: take another "
+                          "template, such as boxed")  # fmt: skip
     texts = [_text(p, tokenizer, chat_template_kwargs or {}) for p in prompts]
     # A chat template has written the special tokens already, plain text gets the tokenizer's.
     return tokenizer(texts, add_special_tokens=isinstance(prompts[0], str))["input_ids"]

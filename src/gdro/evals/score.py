@@ -49,11 +49,21 @@ def score(store: Store) -> dict[str, Any]:
     by_name: dict[str, list[dict[str, Any]]] = {name: [] for name in settings["benchmarks"]}
     for row in store.problems():
         by_name[row["benchmark"]].append(row)
-    expected = len(settings["seeds"]) * settings["k"] * sum(map(len, by_name.values()))
-    if len(samples) != expected:
+    expected = {
+        (name, row["id"], seed, number)
+        for name, rows in by_name.items()
+        for row in rows
+        for seed in settings["seeds"]
+        for number in range(settings["k"])
+    }
+    if missing := expected - samples.keys():
         raise DataError(
-            f"{store.path}: {expected - len(samples)} of {expected} samples are missing; the "
-            "command that began it samples them"
+            f"{store.path}: {len(missing)} of {len(expected)} samples are missing; the command "
+            "that began it samples them"
+        )
+    if stray := samples.keys() - expected:
+        raise DataError(
+            f"{store.path}: {len(stray)} samples are of nothing that was asked, as {min(stray)}"
         )
     scored = {n: _benchmark(n, settings, rows, samples) for n, rows in by_name.items()}
     summary = {
@@ -73,12 +83,7 @@ def _benchmark(
 ) -> dict[str, Any]:  # fmt: skip
     """Scores, results by problem and verdict lines of one benchmark."""
     about, k, seeds = settings["benchmarks"][name], settings["k"], settings["seeds"]
-    try:
-        drawn = [
-            samples[name, row["id"], seed, j] for seed in seeds for row in rows for j in range(k)
-        ]
-    except KeyError as error:
-        raise DataError(f"there is no sample {error.args[0]}") from None
+    drawn = [samples[name, row["id"], seed, j] for seed in seeds for row in rows for j in range(k)]
     gold_R = [row["answer"] for _ in seeds for row in rows for _ in range(k)]
     text_R = [sample.text for sample in drawn]
     shape = (len(seeds), len(rows), k)
@@ -108,6 +113,7 @@ def _benchmark(
                 "problems": len(rows),
                 "tokens": _lengths(lengths) if len(lengths) == len(drawn) else None,
                 "truncated": sum(s.truncated for s in drawn) / len(drawn),
+                "alike": _alike(text_R, shape),
                 "bad_golds": bad,
                 "by": _by(rows, right.reshape(shape).mean(axis=(0, 2))),
             }
@@ -226,6 +232,12 @@ def _by(rows: Sequence[Mapping[str, Any]], rate_N: np.ndarray) -> dict[str, Any]
                 for place in [np.array([str(x) == label for x in labels])]
             }
     return found
+
+
+def _alike(text_R: Sequence[str], shape: tuple[int, int, int]) -> bool:
+    """Whether nothing was sampled: of every problem, all completions are one text."""
+    by_problem = np.array(text_R, dtype=object).reshape(shape).swapaxes(0, 1).reshape(shape[1], -1)
+    return by_problem.shape[1] > 1 and all(len(set(texts)) == 1 for texts in by_problem)
 
 
 def _lengths(tokens: Sequence[int]) -> dict[str, float]:

@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from gdro.evals.plan import Plan, default_folder
 from gdro.evals.store import Store
@@ -25,8 +26,8 @@ LINES = 10
 """Lines of a benchmark's progress where the output is not a terminal."""
 WIDTH = 140
 """Of tables, there."""
-NARROW = 125
-"""Columns of a terminal that shows less than all."""
+ALL, MOST = 104, 80
+"""Columns of a terminal that shows all, 8 more for each pass@j, and that shows the lengths."""
 CHARACTERS = 3.5
 """Of a token, roughly, where there is no tokenizer."""
 
@@ -102,30 +103,26 @@ def dry_run(planned: Plan, out: Path | None, console: Console) -> None:
     found = len(store.samples())
     times = planned.sampling.k * len(planned.options.seeds)
     table = _table(f"{planned.options.model}, {planned.options.engine}")
-    for name in ("problems", "completions", "template", "prompt tokens", "completion tokens <="):
-        table.add_column(name, justify="right")
+    for name in ("problems", "completions", "prompt\ntokens", "new\ntokens <="):
+        table.add_column(name, justify="right", no_wrap=True)
     total = [0, 0, 0, 0]
     for p in planned.problems:
         count = len(p.id_N)
         row = [count, times * count, times * _prompt_tokens(planned, p.prompt_N)]
         row.append(times * count * p.benchmark.max_tokens)
         total = [a + b for a, b in zip(total, row, strict=True)]
-        table.add_row(p.name, *_cells(row, p.benchmark.template or ""))
+        table.add_row(p.name, *(f"{value:,}" for value in row))
     if len(planned.problems) > 1:
         table.add_section()
-        table.add_row("together", *_cells(total, ""))
+        table.add_row("together", *(f"{value:,}" for value in total))
     console.print(table)
+    console.print(templates(planned), markup=False, highlight=False)
     sampling = {n: planned.settings[n] for n in ("k", "seeds", "temperature", "top_p", "top_k")}
     console.print(", ".join(f"{name} {value}" for name, value in sampling.items()))
     if planned.tokenizer is None:
         console.print(f"prompt tokens are estimated, at {CHARACTERS} characters each")
     if found:
         console.print(f"{found:,} of the completions are in {store.path} already", markup=False)
-
-
-def _cells(row: list[int], template: str) -> list[str]:
-    problems, completions, prompts, most = (f"{value:,}" for value in row)
-    return [problems, completions, template, prompts, most]
 
 
 def _prompt_tokens(planned: Plan, prompts: list[Any]) -> int:
@@ -140,30 +137,36 @@ def _prompt_tokens(planned: Plan, prompts: list[Any]) -> int:
 
 def scores(summary: Mapping[str, Any], console: Console) -> None:
     """Prints the table of a summary; a narrow terminal gets the chief columns."""
-    k, narrow = summary["k"], console.width < NARROW
-    first = next(iter(summary["scores"].values()))
+    k, first = summary["k"], next(iter(summary["scores"].values()))
     between = [name for name in first if name.startswith("pass@")][1:-1]
+    narrow = console.width < ALL + 8 * len(between)
     metrics = [f"mean@{k}", *([] if narrow else between), f"pass@{k}", f"maj@{k}"]
+    more = ["tokens", "cut off", "no verdict", "problems"]
+    more = more[: 4 if not narrow else 2 if console.width >= MOST else 0]
     table = _table(f"{summary['model']}, 95% intervals")
-    for name in (*metrics, "tokens", "cut off", *([] if narrow else ["no verdict", "problems"])):
+    for name in (*metrics, *more):
         table.add_column(name, justify="right", no_wrap=True)
 
-    def add(name: str, found: Mapping[str, Any], *more: str) -> None:
+    def add(name: str, found: Mapping[str, Any], *others: str) -> None:
         digits = dict.fromkeys((f"mean@{k}", f"pass@{k}"), 2 if narrow else 3)
         cells = [_shown(found[metric], digits.get(metric, 0)) for metric in metrics]
-        table.add_row(name, *cells, *(more[:2] if narrow else more))
+        table.add_row(name, *cells, *others[: len(more)])
 
     for name, found in summary["scores"].items():
         tokens = f"{found['tokens']['mean']:,.0f}" if found["tokens"] else "?"
         lost = f"{found['truncated']:.1%}"
         add(name, found, tokens, lost, _undecided(found), f"{found['problems']:,}")
         for other in (key for key in found if key.startswith("tolerance ")):
-            add(f"  {other}", found[other], "", "", _undecided(found[other]))
+            tolerance = other.removeprefix("tolerance ")
+            add(f"  to {tolerance}", found[other], "", "", _undecided(found[other]))
     table.add_section()
     for name, found in summary["together"].items():
         add(name, found)
     console.print(table)
     for name, found in summary["scores"].items():
+        if found["alike"]:
+            said = f"{name}: the completions of each problem are one text: nothing was sampled"
+            console.print(said, markup=False, highlight=False)
         if bad := found["bad_golds"]:
             shown = ", ".join(bad[:5]) + ", ..." * (len(bad) > 5)
             console.print(f"{name}: no answer can meet the golds of {len(bad)}: {shown}",
@@ -171,8 +174,9 @@ def scores(summary: Mapping[str, Any], console: Console) -> None:
 
 
 def _table(title: str) -> Table:
-    table = Table(title=title, title_style="bold", title_justify="left", box=box.SIMPLE_HEAD,
-                  pad_edge=False)  # fmt: skip
+    table = Table(title=Text(title), title_style="bold", title_justify="left",
+                  box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False,
+                  collapse_padding=True)  # fmt: skip
     table.add_column("", no_wrap=True)
     return table
 
@@ -192,25 +196,28 @@ def _shown(score: Mapping[str, Any], digits: int) -> str:
 
 
 def comparison(found: Mapping[str, Any], console: Console) -> None:
-    """Prints the table of `gdro eval compare`."""
-    table = _table(f"B - A: {found['b']} - {found['a']}")
-    for name in ("A", "B", "B - A, 95% interval", "only A / only B solved", "McNemar p"):
-        table.add_column(name, justify="right")
-    for place, lines in {**found["benchmarks"], **found["together"]}.items():
+    """Prints what `gdro eval compare` found."""
+    table = _table(f"A: {found['a']}\nB: {found['b']}")
+    for name in ("A", "B", "B - A, 95% interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    places = {**found["benchmarks"], **found["together"]}
+    for place, lines in places.items():
         table.add_section()
         for name, line in lines.items():
             if name == "solved":
                 continue
             low, high = line["interval"]
-            exact = lines["solved"] if name.startswith("pass@") and "solved" in lines else None
             table.add_row(
                 f"{place} {name}",
                 f"{line['a']:.3f}",
                 f"{line['b']:.3f}",
                 f"{line['difference']:+.3f} [{low:+.3f}, {high:+.3f}]",
-                f"{exact['only_a']} / {exact['only_b']}" if exact else "",
-                f"{exact['p']:.3g}" if exact else "",
             )
     console.print(table)
+    for place, lines in places.items():
+        solved = lines["solved"]
+        said = f"{solved['only_a']} solved by A only, {solved['only_b']} by B only"
+        said = f"{place}: {said}, McNemar p {solved['p']:.3g}"
+        console.print(said, markup=False, highlight=False)
     for name, (a, b) in found["settings_that_differ"].items():
-        console.print(f"differs: {name}: A {a}, B {b}", highlight=False)
+        console.print(f"differs: {name}: A {a}, B {b}", markup=False, highlight=False)

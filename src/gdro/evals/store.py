@@ -15,7 +15,8 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -52,7 +53,8 @@ class Store:
         """
         if not self._settings.is_file():
             raise DataError(f"{self.path} holds no evaluation: there is no {self._settings.name}")
-        return json.loads(self._settings.read_text(encoding="utf-8"))
+        with _reading(self._settings):
+            return json.loads(self._settings.read_text(encoding="utf-8"))
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """That the folder is free, or holds an evaluation with these settings.
@@ -60,27 +62,36 @@ class Store:
         Raises:
             ConfigError: naming the first setting that differs.
         """
-        if not self._settings.exists():
-            if self.path.exists() and not self._is_free():
-                raise ConfigError(f"out: {self.path} holds something else than an evaluation")
+        if self._is_free():
             return
+        if not self._settings.exists():
+            raise ConfigError(f"out: {self.path} holds something else than an evaluation")
+        if differs := self._difference(settings):
+            name, stored, given = differs
+            raise ConfigError(
+                f"{self.path} holds an evaluation with {name} = {stored}, got {given}: one is "
+                "continued as it began; name another --out"
+            )
+
+    def _difference(self, settings: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+        """The first setting that differs from what is stored, with both values."""
         given = _leaves(json.loads(json.dumps(settings)))
         stored = _leaves({k: v for k, v in self.settings.items() if k != SESSIONS})
         for name in {**stored, **given}:
             if stored.get(name) != given.get(name):
-                raise ConfigError(
-                    f"{self.path} holds an evaluation with {name} = {stored.get(name)}, got "
-                    f"{given.get(name)}: one is continued as it began; name another --out"
-                )
+                return name, stored.get(name), given.get(name)
+        return None
 
     def _is_free(self) -> bool:
-        """Whether it is empty but for what a start leaves that failed before its settings."""
+        """Whether nothing is lost here: there is nothing but what a start leaves that drew none."""
+        if not self.path.exists():
+            return True
         if not self.path.is_dir():
             return False
-        ours = {self._problems.name, self._samples.name}
+        ours = {self._problems.name, self._samples.name, self._settings.name}
         here = {file.name.removesuffix(".tmp") for file in self.path.iterdir()}
         begun = self._samples.exists() and self._samples.stat().st_size > 0
-        return here <= ours | {self._settings.name} and not begun
+        return here <= ours and not begun
 
     def open(
         self, settings: Mapping[str, Any], problems: Iterable[Mapping[str, Any]]
@@ -91,21 +102,22 @@ class Store:
             The samples that are there.
 
         Raises:
-            ConfigError: as `check`, or if another process writes the folder.
+            ConfigError: as `check`, or if another process writes the folder, or this one cannot.
             DataError: if the samples are damaged.
         """
         self.check(settings)
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._file = open(self._samples, "ab")  # noqa: SIM115 - until `close`
+        with _writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._file = open(self._samples, "ab")  # noqa: SIM115 - until `close`
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.check(settings)  # another process may have begun one meanwhile
-            if not self._settings.exists():
+            if not self._settings.exists() or self._difference(settings):
                 _write(self._problems, _packed(problems))
                 _write_json(self._settings, {**settings, SESSIONS: []})
-            rows, whole = _members(self._samples)
+            found, whole = _samples(self._samples)
             self._file.truncate(whole)
-            return _by_key(rows)
+            return found
         except BlockingIOError:
             self.close()
             raise ConfigError(f"{self.path} is being written by another process") from None
@@ -123,9 +135,10 @@ class Store:
         """Keeps samples: all of them, or none if the machine fails now."""
         assert self._file is not None, "open first"
         if samples:
-            self._file.write(_packed(map(asdict, samples)))
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            with _writing(self._samples):
+                self._file.write(_packed(map(asdict, samples)))
+                self._file.flush()
+                os.fsync(self._file.fileno())
 
     def note(self, **values: Any) -> None:
         """Notes of this session who sampled and what happened: versions, device, retries."""
@@ -145,7 +158,7 @@ class Store:
         Raises:
             DataError: if they are damaged, or one is there twice.
         """
-        return _by_key(_members(self._samples)[0] if self._samples.exists() else [])
+        return _samples(self._samples)[0] if self._samples.exists() else {}
 
     def write_scores(
         self, summary: Mapping[str, Any], verdicts: Iterable[Mapping[str, Any]]
@@ -155,14 +168,37 @@ class Store:
         _write_json(self.summary, summary)
 
 
-def _by_key(rows: Iterable[Mapping[str, Any]]) -> dict[Key, Sample]:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What cannot be read is an error that names the file."""
+    try:
+        yield
+    except DataError:
+        raise
+    except (OSError, EOFError, ValueError, TypeError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """So is what cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _samples(path: Path) -> tuple[dict[Key, Sample], int]:
+    """The samples of a file, and how many of its bytes are whole members."""
     found: dict[Key, Sample] = {}
-    for row in rows:
-        sample = Sample(**row)
+    with _reading(path):
+        rows, whole = _members(path)
+        samples = [Sample(**row) for row in rows]
+    for sample in samples:
         if sample.key in found:
-            raise DataError(f"samples: {sample.key} is there twice")
+            raise DataError(f"{path}: {sample.key} is there twice")
         found[sample.key] = sample
-    return found
+    return found, whole
 
 
 def _packed(rows: Iterable[Mapping[str, Any]]) -> bytes:
@@ -191,10 +227,8 @@ def _members(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    try:
+    with _reading(path):
         return list(map(json.loads, gzip.decompress(path.read_bytes()).splitlines()))
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
 
 
 def _write_json(path: Path, value: Any) -> None:
@@ -204,11 +238,12 @@ def _write_json(path: Path, value: Any) -> None:
 def _write(path: Path, data: bytes) -> None:
     """Whole or not at all."""
     spare = path.with_name(path.name + ".tmp")
-    with open(spare, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(spare, path)
+    with _writing(path):
+        with open(spare, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(spare, path)
 
 
 def _leaves(tree: Mapping[str, Any], room: str = "") -> dict[str, Any]:

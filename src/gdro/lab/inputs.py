@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from accelerate.utils import broadcast_object_list
 
 from gdro.core.errors import ConfigError, DataError
-from gdro.evals.plan import model_path
+from gdro.evals.plan import load_tokenizer, model_path
 from gdro.lab.recipe import Recipe, RunArguments
 from gdro.rewards import check_golds, check_numbers, math_reward, reward_function
 
@@ -133,7 +133,11 @@ def _load(
         keep=list(dict.fromkeys([*run.keep_columns, *keep])),
         drop_cjk=run.drop_cjk,
         max_prompt_tokens=run.max_prompt_tokens,
-        tokenizer=_tokenizer(recipe) if run.max_prompt_tokens else None,
+        tokenizer=(
+            load_tokenizer(model_source(recipe), recipe.model.model_revision)
+            if run.max_prompt_tokens
+            else None
+        ),
     )
     if prompts is not None and prompts < len(data):
         report = replace(report, unused=len(data) - prompts)
@@ -143,12 +147,6 @@ def _load(
         data = data.select(sorted(set(range(len(data))) - set(bad)))
     about = {"spec": f"{part}: {report.spec}", "bad_golds": len(bad), "kept": len(data)}
     return data, replace(report, **about)
-
-
-def _tokenizer(recipe: Recipe) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(model_source(recipe), revision=recipe.model.model_revision)
 
 
 def _bad_golds(recipe: Recipe, name: str, rows: "Dataset") -> list[int]:
@@ -178,7 +176,7 @@ def bad_golds(
 
     Args:
         what: the data's name.
-        bad: rows, as `gdro.rewards.check_golds` finds them.
+        bad: rows, as `gdro.rewards.check_golds` finds them, of those that were kept: from 0.
         golds: all golds.
         ids: ids of all rows, if there are any.
     """
@@ -190,7 +188,7 @@ def bad_golds(
         lines.append("  is answer_column the final answer alone?")
     for row in bad[:BAD_SHOWN]:
         named = "" if ids is None else f" (id {ids[row]})"
-        lines.append(f"  row {row}{named}: {golds[row]!r:.80}")
+        lines.append(f"  kept row {row}{named}: {golds[row]!r:.80}")
     if len(bad) > BAD_SHOWN:
         lines.append(f"  and {len(bad) - BAD_SHOWN} more")
     return "\n".join(lines)

@@ -68,7 +68,7 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
     if main:
         started = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         folder.update(**started | folder.about | _about(recipe))
-        console.print(data.table, highlight=False)
+        console.print(data.table, markup=False, highlight=False)
     try:
         _train(recipe, folder, data, rewards, marker, checkpoint, console)
     except BaseException as error:  # also an interrupt: the folder must not claim to be running

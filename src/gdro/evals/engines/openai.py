@@ -7,9 +7,11 @@ Every completion is a request of its own (`n` is 1), so what fails is asked agai
 import email.utils
 import http.client
 import json
+import logging
 import os
 import queue
 import random
+import re
 import threading
 import time
 import urllib.error
@@ -22,7 +24,9 @@ from typing import Any
 from gdro.core.errors import ConfigError, GdroError
 from gdro.evals.engines.base import Job, Sample, Sampling, request_seed
 
-RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
+logger = logging.getLogger(__name__)
+
+RETRIED = {408, 409, 425, 429, *range(500, 600)}
 BACKOFF, BACKOFF_MAX = 0.5, 30.0
 """Seconds before the second attempt, doubled for each further one, and the most of them."""
 RETRY_AFTER_MAX = 300.0
@@ -56,10 +60,11 @@ class OpenAI:
         retries: Attempts after the first, for each completion.
         chat_template_kwargs: For the server's chat template (vLLM and SGLang).
 
-    The key is read from the environment, OPENAI_API_KEY.
+    The key is read from the environment, OPENAI_API_KEY. A model that the server does not list is
+    asked all the same, with a warning: some list what they have downloaded, not what they serve.
 
     Raises:
-        ConfigError: if the URL is none, or the server does not have the model.
+        ConfigError: if the URL or the key is none.
         ServerError: if the server cannot be reached.
     """
 
@@ -67,31 +72,33 @@ class OpenAI:
         self, model: str, *, base_url: str, sampling: Sampling, concurrency: int, timeout: float,
         retries: int, chat_template_kwargs: Mapping[str, Any],
     ) -> None:  # fmt: skip
-        if not base_url.startswith(("http://", "https://")):
-            raise ConfigError(f"base_url must begin with http:// or https://, got {base_url!r}")
+        if not re.fullmatch(r"https?://[^\s/]+\S*", base_url):
+            raise ConfigError(
+                f"base_url must be http:// or https://, a host and a path, got {base_url!r}"
+            )
+        self._key = os.environ.get("OPENAI_API_KEY", "").strip()
+        if not re.fullmatch(r"[!-~]*", self._key):
+            raise ConfigError("OPENAI_API_KEY must be printable ASCII without spaces")
         self._url, self._model, self._sampling = base_url.rstrip("/"), model, sampling
         self._concurrency, self._timeout, self._retries = concurrency, timeout, retries
         self._template = dict(chat_template_kwargs)
         self._repeated: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._check_model()
+        names = self._listed()
+        if names and self._model not in names:
+            logger.warning("%s does not list %s, but %s", self._url, self._model, ", ".join(names))
 
-    def _check_model(self) -> None:
+    def _listed(self) -> list[str]:
+        """The models that the server lists; none where it lists none, the first request tells."""
         try:
             listed = json.loads(self._send("/models", None))
-            names = [str(model["id"]) for model in listed["data"]]
+            return [str(model["id"]) for model in listed["data"]]
         except _Failure as failure:
-            raise ServerError(f"{self._url} cannot be used: {failure.said}") from failure
-        except ServerError as error:
-            if isinstance(error.__cause__, urllib.error.HTTPError) and (
-                error.__cause__.code in (404, 405, 501)
-            ):
-                return  # lists no models: the first request will tell
-            raise
-        except (ValueError, KeyError, TypeError):
-            return
-        if names and self._model not in names:
-            raise ConfigError(f"{self._url} has no model {self._model!r}, but {', '.join(names)}")
+            if failure.kind in ("timeout", "connection"):
+                raise ServerError(f"{self._url} cannot be used: {failure.said}") from failure
+        except (ServerError, ValueError, KeyError, TypeError):
+            pass
+        return []
 
     def sample(self, job: Job) -> Generator[list[Sample]]:
         """Yields completions as they come; where one fails for good, the others first.
@@ -120,10 +127,10 @@ class OpenAI:
         # Daemons: nobody who gives up has to wait for an answer.
         count = min(self._concurrency, len(missing))
         workers = [threading.Thread(target=work, daemon=True) for _ in range(count)]
-        for worker in workers:
-            worker.start()
         left = len(missing)
         try:
+            for worker in workers:
+                worker.start()
             while left:
                 got = [came.get(), *_rest(came)]
                 left -= len(got)
@@ -182,8 +189,8 @@ class OpenAI:
 
     def _send(self, path: str, body: Any) -> bytes:
         headers = {"Content-Type": "application/json"}
-        if key := os.environ.get("OPENAI_API_KEY"):
-            headers["Authorization"] = f"Bearer {key}"
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._url + path, data, headers)
         try:
