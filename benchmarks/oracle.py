@@ -227,15 +227,18 @@ def same(gold: str, answer: str) -> bool | None:
 
 def _same(gold: Any, answer: Any, rounded: bool) -> bool:
     if _tag(answer) == "relation" and _tag(gold) != "relation" and set(answer[1]) == {"="}:
+        if isinstance(answer[2][0], Fraction):
+            raise Unknown("an equation with a constant left side")
         answer = answer[2][-1]
     if _tag(gold) == "relation" and _tag(answer) != "relation" and set(gold[1]) == {"="}:
         gold = gold[2][-1]
     if isinstance(gold, Fraction | complex) and isinstance(answer, Fraction | complex):
         if isinstance(gold, Fraction) and isinstance(answer, Fraction):
-            near = Fraction(1, 10**6) if rounded and gold.denominator != 1 else 0
-            return abs(gold - answer) <= near
-        near = 1e-6 if rounded else 1e-9
-        return abs(complex(gold) - complex(answer)) <= near * max(1.0, abs(complex(gold)))
+            near = min(Fraction(1, 10**6), abs(gold) / 10**5)
+            return abs(gold - answer) <= (near if rounded and gold.denominator != 1 else 0)
+        size = abs(complex(gold))
+        near = min(1e-6, 1e-5 * size) if rounded else 1e-9 * size
+        return abs(complex(gold) - complex(answer)) <= near + 1e-13
     if _tag(gold) == _tag(answer) == "relation":
         if len(gold[2]) == len(answer[2]) == 2 and gold[1] == answer[1] == ["="]:
             left, right = (number(s[2][0]) - number(s[2][1]) for s in (gold, answer))

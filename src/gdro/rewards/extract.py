@@ -59,8 +59,7 @@ def whole(completion: str) -> str | None:
 
 def _said(completion: str) -> str:
     """What follows the last ``</think>``, up to a ``<think>`` that never ends."""
-    text = completion[completion.rfind("</think>") + 1 :]
-    return text.partition("<think>")[0]
+    return completion.rpartition("</think>")[2].partition("<think>")[0]
 
 
 def _boxes(text: str) -> Iterator[tuple[int, int | None]]:

@@ -23,31 +23,30 @@ _TOKEN = re.compile(r"\\[A-Za-z]+|\d+|\S")
 _NUMBER = re.compile(r"\d+")
 _FACTORIAL = re.compile(r"(?:(\d+)|(\S))\s*!")
 _BINOMIAL = re.compile(r"\\[dt]?binom\s*\{?\s*(\d+)")
-_EXPONENT = re.compile(r"(?:\^|\*\*)\s*(?:\{|\()?\s*-?(\d+)")
-_VARIABLE_FREE = frozenset(
+_EXPONENT = re.compile(r"(?:\^|\*\*|(?<=[\d.])[eE])\s*(?:\{|\()?\s*[+-]?(\d[\d,]*)")
+_LETTERS = frozenset(
     {
-        "frac", "sqrt", "cdot", "times", "div", "pi", "pm", "mp", "binom", "left", "right",
-        "quad", "text", "approx", "ln", "log", "sin", "cos", "tan",
+        "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta",
+        "vartheta", "iota", "kappa", "lambda", "mu", "nu", "xi", "omicron", "rho", "varrho",
+        "sigma", "varsigma", "tau", "upsilon", "phi", "varphi", "chi", "psi", "omega", "Delta",
+        "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega", "imath", "ell",
+        "hbar",
     }
 )  # fmt: skip
-_KNOWN = _VARIABLE_FREE | frozenset(
+_KNOWN = _LETTERS | frozenset(
     {
-        "frac", "sqrt", "binom", "begin", "end", "text", "textrm", "textbf", "textit",
-        "textnormal", "mathrm", "mathbf", "mathsf", "mathit", "mathcal", "mathbb", "mbox", "bm",
-        "boldsymbol", "operatorname", "overline", "overrightarrow", "bar", "vec", "hat",
-        "tilde", "widehat", "prime", "circ", "degree", "percent", "infty", "emptyset", "cup",
-        "cap", "setminus", "in", "notin", "subset", "subseteq", "le", "ge", "lt", "gt", "ne",
-        "neq", "leq", "geq", "approx", "pmod", "bmod", "mod", "mid", "to", "rightarrow",
+        "frac", "sqrt", "cdot", "times", "div", "pi", "pm", "mp", "binom", "left", "right",
+        "quad", "ln", "log", "sin", "cos", "tan", "begin", "end", "text", "textrm", "textbf",
+        "textit", "textnormal", "mathrm", "mathbf", "mathsf", "mathit", "mathcal", "mathbb",
+        "mbox", "bm", "boldsymbol", "operatorname", "overline", "overrightarrow", "bar", "vec",
+        "hat", "tilde", "widehat", "prime", "circ", "degree", "percent", "infty", "emptyset",
+        "cup", "cap", "setminus", "in", "notin", "subset", "subseteq", "le", "ge", "lt", "gt",
+        "ne", "neq", "leq", "geq", "approx", "pmod", "bmod", "mod", "mid", "to", "rightarrow",
         "implies", "land", "lor", "wedge", "vee", "lfloor", "rfloor", "lceil", "rceil", "lvert",
         "rvert", "vert", "langle", "rangle", "lbrace", "rbrace", "big", "bigg", "Big", "Bigg",
         "exp", "lg", "det", "gcd", "lcm", "max", "min", "arg", "deg", "arcsin", "arccos",
         "arctan", "arccot", "arcsec", "arccsc", "cot", "sec", "csc", "sinh", "cosh", "tanh",
-        "coth", "arcsinh", "arccosh", "arctanh", "imath", "ell", "hbar", "angle", "triangle",
-        "partial", "nabla", "top", "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon",
-        "zeta", "eta", "theta", "vartheta", "iota", "kappa", "lambda", "mu", "nu", "xi",
-        "omicron", "rho", "varrho", "sigma", "varsigma", "tau", "upsilon", "phi", "varphi",
-        "chi", "psi", "omega", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon",
-        "Phi", "Psi", "Omega",
+        "coth", "arcsinh", "arccosh", "arctanh", "angle", "triangle", "partial", "nabla", "top",
     }
 )  # fmt: skip
 _OPERATORS = frozenset(
@@ -57,6 +56,7 @@ _ENVIRONMENTS = frozenset(
     ("matrix", "pmatrix", "bmatrix", "vmatrix", "Bmatrix", "smallmatrix", "array", "cases")
 )
 _NAMED = re.compile(r"\\(begin|end|operatorname)\s*\*?\s*\{\s*([^{}]*?)\s*\}")
+_ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{[^{}]*\}(?:\{[^{}]*\})?")
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _EQUALS = re.compile(r"(?<![<>!=:])=(?!=)")
 
@@ -168,8 +168,8 @@ def constant_left(text: str) -> bool:
     left, *right = _EQUALS.split(text)
     if not right:
         return False
-    return set(_COMMAND.findall(left)) <= _VARIABLE_FREE and not _has_letters(left)
+    return not (_LETTERS.intersection(_COMMAND.findall(left)) or _has_letters(left))
 
 
 def _has_letters(text: str) -> bool:
-    return bool(re.search(r"[A-Za-z]", _COMMAND.sub("", text)))
+    return bool(re.search(r"[A-Za-z]", _COMMAND.sub("", _ENVIRONMENT.sub("", text))))

@@ -27,13 +27,14 @@ _REWRITES = [
         (r"(?<![A-Za-z\\])E\s*(?=_)", r"\\text{E}"),
         (r"_\s*(?:\{\s*\\([A-Za-z]+)\s*\}|\\([A-Za-z]+))", lambda m: f"_{{{m[1] or m[2]}}}"),
         (r"\\[lcdv]?dots(?:[bcm])?(?![A-Za-z])|\.\.\.|…", r"\\text{dots}"),  # else dropped
-        (rf"\\(frac|sqrt)\s*({_TOKEN})(?<!\[)", r"\\\1{\2}"),
-        (rf"\\frac(\{{[^{{}}]*\}})\s*({_TOKEN})", r"\\frac\1{\2}"),
+        (rf"\\(frac|binom|sqrt)\s*({_TOKEN})(?<!\[)", r"\\\1{\2}"),
+        (rf"\\(frac|binom)(\{{[^{{}}]*\}})\s*({_TOKEN})", r"\\\1\2{\3}"),
     ]
 ]
 _POWER_OF_T = re.compile(r"\^\s*(?:T(?![A-Za-z])|\{\s*(?:T|\\top)\s*\}|\\top(?![A-Za-z]))")
 _DEGREES_WITHIN = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc).*\\circ")
 _GROUPED = re.compile(r"(?:[^,\d]|\d{1,3}(?:,\d{3})+(?![,\d])|\d+(?![,\d]))*")
+_MULTIPLE_OF_I = re.compile(r"\di(?![A-Za-z_])")
 _LITERAL = re.compile(r"\{*[\d.,]+\}*$")
 
 
@@ -68,7 +69,7 @@ def read(text: str, *, real: bool) -> Read:
 
 def is_complex(text: str) -> bool:
     """Whether its letter ``i`` is the imaginary unit."""
-    return should_treat_as_complex(text)
+    return should_treat_as_complex(text) or bool(_MULTIPLE_OF_I.search(text))
 
 
 @lru_cache(maxsize=8192)
@@ -78,7 +79,7 @@ def _read(text: str, real: bool) -> Read:
     value = reader.parse_quickly(_normal(text))
     if not isinstance(value, sympy.Basic | sympy.MatrixBase):
         raise Unreadable(f"{type(value).__name__} is no value")
-    return Read(value, bool(re.search(r"\d\.\d|\.\d", text)))
+    return Read(value, bool(re.search(r"\.\d", text)))
 
 
 def _normal(text: str) -> str:

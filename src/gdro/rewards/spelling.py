@@ -43,6 +43,10 @@ _SUBSTITUTIONS = [
             r"\1",
         ),
         (_TEXT + r"\s*\{\s*percent\s*\}", r"\\%"),
+        (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
+        (_TEXT + r"\s*\{\s*([ei])\s*\}", r" \1"),  # constants, set upright
+        # \text{5 cm}
+        (r"^\s*" + _TEXT + r"\s*\{\s*(\d(?:[\d.,]*\d)?)\s*([A-Za-z][A-Za-z ]*)\}", r"\1\\text{\2}"),
         (r"^\s*\\approx", ""),
         (r",(?:\s*,)+", ","),
         (r"\^\s*\{\s*\\degree\s*\}|\^?\s*\\degree(?![A-Za-z])", r"^\\circ"),
@@ -52,9 +56,15 @@ _SUBSTITUTIONS = [
     ]
 ]
 _DEGREES = re.compile(r"\s*\^\s*(?:\\circ|\{\s*\\circ\s*\}|\\degree)$")
+_POWER = r"\^\s*(?:\{\s*-?\d\s*\}|-?\d)"
+_UPRIGHT = (
+    r"(?:\\mu\s*)?" + _TEXT + r"\s*\{\s*[A-Za-z](?:[A-Za-z .'/-]|\\cdot(?![A-Za-z])|" + _POWER +
+    r")*\}(?:\s*" + _POWER + r")?"
+)  # fmt: skip
 _UNIT = re.compile(
-    r"^(?P<body>.*\S)\s*(?:" + _TEXT + r"\s*\{\s*(?P<text>[A-Za-z][A-Za-z .'/-]*)\s*\}|"
-    r"(?<=[\d}]) (?P<bare>[A-Za-z][A-Za-z ]*))\s*(?:\^\s*\{?\s*(?P<power>[23])\s*\}?)?$"
+    r"^(?P<body>.*?\S)\s*"
+    r"(?:(?P<text>" + _UPRIGHT + r"(?:\s*(?:(?:/|\\cdot)\s*)?" + _UPRIGHT + r")*)|"
+    r"(?<=[\d}]) (?P<bare>[A-Za-z][A-Za-z ]*(?:\^\s*\{?\s*[23]\s*\}?)?))$"
 )
 _BARE_UNITS = frozenset(
     {
@@ -69,28 +79,34 @@ _NOT_UNITS = frozenset(
     {
         "or", "and", "not", "nor", "if", "unless", "to", "than", "least", "most", "more",
         "less", "about", "modulo", "mod", "hundred", "thousand", "million", "billion",
-        "trillion", "dozen", "squared", "times", "plus", "minus", "over", "half", "base",
-        "choose",
+        "trillion", "dozen", "squared", "cubed", "factorial", "times", "plus", "minus", "over",
+        "base", "choose", "half", "halve", "third", "fourth", "fifth", "sixth", "seventh",
+        "eighth", "ninth", "tenth", "hundredth", "thousandth", "millionth", "k", "n", "x", "y",
+        "z",
     }
 )  # fmt: skip
 _ALIASES = {
     "sq": "square", "cu": "cubic", "centimeter": "cm", "meter": "m", "kilometer": "km",
-    "millimeter": "mm", "kilogram": "kg", "gram": "g", "liter": "l", "foot": "ft", "feet": "ft",
-    "in": "inch", "inche": "inch", "sec": "second", "hr": "hour", "min": "minute",
+    "millimeter": "mm", "kilogram": "kg", "gram": "g", "liter": "l", "L": "l", "foot": "ft",
+    "feet": "ft", "in": "inch", "inche": "inch", "s": "second", "sec": "second", "h": "hour",
+    "hr": "hour", "min": "minute", "per": "/",
 }  # fmt: skip
-_ASSIGNMENT = re.compile(r"^\s*([A-Za-z]|\\(?!pi\b)[A-Za-z]+)(_\{?\w+\}?)?\s*=(?!=)\s*([^=]+)$")
+_ASSIGNMENT = re.compile(
+    r"^\s*([A-Za-z]|\\[A-Za-z]+|" + _TEXT + r"\s*\{[A-Za-z ]+\})(_\{?\w+\}?)?\s*=(?!=)\s*([^=]+)$"
+)
 _WRAPPED = re.compile(r"^" + _TEXT + r"\s*\{([^{}\\]*)\}$")
 _BARE_WORD = re.compile(
-    r"^(?:[A-Za-z]|[A-Z](?:, ?[A-Z])+|[A-Za-z]{2,}(?:(?:[ -]|, ?)[A-Za-z]{2,})*|[A-Za-z]{3,} \d+)$"
+    r"^(?:[A-Za-z]|[A-Z](?: ?, ?[A-Z])+|"
+    r"[A-Za-z]{2,}(?:(?:[ -]|, ?)[A-Za-z]{2,})*|[A-Za-z]{3,} \d+)$"
 )
 _IN_BASE = re.compile(r"^(-?)\s*\(?([0-9A-Z]+)\)?_\s*(?:\{\s*(\d+)\s*\}|(\d+))$")
 _CLOCK = re.compile(r"^(\d\d?) ?: ?(0\d|[1-5]\d)$")
-_HAS_TEXT = re.compile(
-    _TEXT + r"\s*\{[^{}]*[A-Za-z]{2,}[^{}]*\}|" + _TEXT + r"\s*\{[^{}]*[A-Z][^{}]*\}"
-)
+_TEXTS = re.compile(_TEXT + r"\s*\{([^{}]*)\}")
 _PROSE = re.compile(r"(?:(?<![A-Za-z\\])[A-Za-z]{2,}[ ,]+){2,}[A-Za-z]{2,}")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _OPENING = {"(": ")", "[": "]", "{": "}"}
+MAX_PEELS = 20
+"""Brackets around all of a text that are taken off, so that many take no long time."""
 
 
 def tidy(text: str) -> str:
@@ -99,15 +115,16 @@ def tidy(text: str) -> str:
     >>> tidy(r"$\left(\dfrac{1}{2}\right).$")
     '\\frac{1}{2}'
     """
-    text = text.translate(_UNICODE)
+    text = " ".join(text.translate(_UNICODE).split())
     for pattern, by in _SUBSTITUTIONS:
         text = pattern.sub(by, text)
-    while True:
+    for _ in range(MAX_PEELS):
         text = text.strip().rstrip(" .,;:") if not text.endswith("\\") else text.strip()
         inner = _peeled(text)
         if inner == text:
-            return text
+            break
         text = inner
+    return text
 
 
 def _peeled(text: str) -> str:
@@ -145,23 +162,35 @@ class Measured:
 
 
 def split_unit(text: str) -> Measured:
-    r"""Splits off a trailing ``\text{...}``, a well-known bare word, or a degree sign."""
+    r"""Splits off trailing ``\text{...}``, a well-known bare word, or a degree sign."""
     bare_angle = _DEGREES.sub("", text)
     if bare_angle != text and bare_angle and not _TRIGONOMETRIC.search(text):
         return Measured(bare_angle, "degree")
     match = _UNIT.match(text)
-    if match is None:
-        return Measured(text, None)
-    words = re.findall(r"[A-Za-z]+", (match["text"] or match["bare"]).casefold())
-    if words[0] == "and" or _NOT_UNITS.intersection(words) - {"and"}:
-        return Measured(text, None)
-    words = [w.removesuffix("s") or w for w in words]
+    unit = _unit(match["text"] or match["bare"]) if match else []
     # 5 m is five times m, unless it says \text{m}.
-    if match["bare"] and not _BARE_UNITS.issuperset(words):
+    if match is None or not unit or (match["bare"] and not _BARE_UNITS.issuperset(unit)):
         return Measured(text, None)
-    words = [_ALIASES.get(w, w) for w in words]
-    power = {None: [], "2": ["square"], "3": ["cubic"]}[match["power"]]
-    return Measured(match["body"], " ".join(power + words))
+    return Measured(match["body"], " ".join(_ALIASES.get(word, word) for word in unit))
+
+
+def _unit(text: str) -> list[str]:
+    r"""Its words in the singular, ``square`` before one with a power of 2; none if it is no unit.
+
+    The case of one or two letters counts: mW is no MW.
+    """
+    words: list[str] = []
+    for mark in re.findall(r"(?<![A-Za-z\\])[A-Za-z]+|mu(?![A-Za-z])|/|-?\d", text):
+        word = mark.casefold() if len(mark) > 1 else mark
+        if word in _NOT_UNITS and (word != "and" or not words):
+            return []
+        if word in ("2", "3"):
+            words.insert(len(words) - 1, {"2": "square", "3": "cubic"}[word])
+        elif len(mark) > 2:
+            words.append(word.removesuffix("s"))
+        else:
+            words.append(mark)
+    return [] if _NOT_UNITS.intersection(words) - {"and"} else words
 
 
 def split_assignment(text: str) -> tuple[str | None, str]:
@@ -180,12 +209,17 @@ def word(text: str) -> str | None:
     if inner.startswith("(") and inner.endswith(")"):
         inner = inner[1:-1]
     if wrapped or _BARE_WORD.match(inner):
-        parts = " ".join(inner.split()).casefold().split(",")
-        parts = [part.strip() for part in parts]
-        if all(len(part) == 1 for part in parts):  # choices, in any order
-            parts.sort()
-        return ", ".join(parts) or None
+        text = " ".join(inner.split()).casefold()
+        choices = [part.strip(" ()") for part in re.split(r",| and ", text)]
+        if all(len(choice) == 1 for choice in choices):  # in any order
+            return ", ".join(sorted(choices))
+        return ", ".join(part.strip() for part in text.split(",")) or None
     return None
+
+
+def product(text: str) -> bool:
+    """Whether it may be two or three letters multiplied, though `word` takes it for a word."""
+    return bool(re.fullmatch("[a-z]{2,3}", text))
 
 
 def in_base(text: str) -> str | None:
@@ -204,7 +238,8 @@ def clock(text: str) -> str | None:
 
 def has_text(text: str) -> bool:
     r"""Whether words stand within the formula: ``\text{...}`` that is no unit, or bare prose."""
-    return bool(_HAS_TEXT.search(text) or _PROSE.search(text))
+    texts = (match[1] for match in _TEXTS.finditer(text))
+    return any(re.search("[A-Z]|[a-z]{2}", words) for words in texts) or bool(_PROSE.search(text))
 
 
 def shape(text: str) -> str | None:

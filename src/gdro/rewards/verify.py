@@ -211,6 +211,8 @@ def _decide(gold: str, answer: str, by_text: bool, tolerance: float) -> Verdict 
 
 def _as_number(gold: str, answer: str, tolerance: float) -> Verdict | None:
     """The verdict if both are plain numbers, perhaps as ``x = 5``."""
+    if guards.constant_left(answer) and not guards.constant_left(gold):
+        return None
     gold_name, gold_value = spelling.split_assignment(gold)
     answer_name, answer_value = spelling.split_assignment(answer)
     gold_number, answer_number = _number(gold_value), _number(answer_value)
@@ -224,9 +226,11 @@ def _as_number(gold: str, answer: str, tolerance: float) -> Verdict | None:
 def _as_text(gold: str, answer: str, *, by_text: bool) -> Verdict | None:
     """The verdict if the gold is a word, a time or a numeral in some base, or both are alike."""
     for kind in (spelling.in_base, spelling.clock, spelling.word):
-        text = kind(gold)
-        if text is not None and (len(text) > 1 or kind(answer) is not None):
-            return _verdict(text == kind(answer))
+        text, other = kind(gold), kind(answer)
+        if text is None or (len(text) == 1 and other is None):
+            continue
+        if text == other or not spelling.product(gold):
+            return _verdict(text == other)
     # Words within a formula: sympy would read them as products of letters.
     alike = spelling.squeezed(gold) == spelling.squeezed(answer)
     if spelling.has_text(spelling.split_unit(gold).body):

@@ -23,10 +23,10 @@ from gdro.rewards.symbolic import Question
 from gdro.rewards.verdict import Verdict
 
 ROW_SECONDS = 2.0
-"""An alarm within the worker ends the row after this."""
+"""An alarm within the worker ends the row after so much processor time."""
 
-GRACE_SECONDS = 3.0
-"""So much later the worker is killed: its alarm did not get through to it."""
+GRACE_SECONDS = 8.0
+"""So much later, by the clock, the worker is killed: its alarm did not get through to it."""
 
 START_SECONDS = 120.0
 MEMORY_BYTES = 3 << 30
@@ -118,8 +118,8 @@ class Pool:
 
     Args:
         workers: processes, >= 1; None is `default_workers()`.
-        row_seconds: > 0, the alarm within the process.
-        grace_seconds: > 0, how much later it is killed.
+        row_seconds: > 0, the alarm within the process, in processor time.
+        grace_seconds: > 0, how much later it is killed, by the clock.
         memory_bytes: the limit on a process' address space.
     """
 
@@ -187,8 +187,12 @@ class Pool:
                 self._free.wait_for(
                     lambda: self._line[0] is place and (self._idle or len(self._all) < self.workers)
                 )
-                if self._idle:
-                    return self._idle.pop()
+                while self._idle:
+                    process = self._idle.pop()
+                    if process.popen.poll() is None:
+                        return process
+                    process.stop()  # killed from outside while idle: no row's fault
+                    self._all.discard(process)
                 process = _Process(self.memory_bytes)
                 self._all.add(process)
                 return process
