@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gdro.data import arithmetic
-from gdro.data.arithmetic import base as base_model
 from gdro.data.arithmetic import families
-from gdro.data.arithmetic.splits import LEVEL_SHARES, split_of
+from gdro.data.suites import beliefs
+from gdro.data.suites.problem import believe_right
+from gdro.data.suites.suite import split_of
 
 SPLITS = ("train", "validation", "test")
 
@@ -66,7 +67,7 @@ def test_splits_are_disjoint_at_any_seed_and_size(seeds, sizes):
 
 
 def test_warm_start_prompts_are_in_no_other_split():
-    stream = base_model.problems(seed=0)
+    stream = beliefs.problems(arithmetic.SUITES[0], seed=0)
     assert all(split_of(next(stream).prompt) == "warm_start" for _ in range(500))
 
 
@@ -85,7 +86,7 @@ def test_sizes_columns_and_ids(rows):
     assert {row["family"] for row in rows} == set(arithmetic.FAMILIES)
     levels = Counter(row["level"] for row in rows)
     assert set(levels) == set(range(1, arithmetic.LEVELS + 1))
-    for level, share in enumerate(LEVEL_SHARES, start=1):
+    for level, share in enumerate(arithmetic.MIX, start=1):
         assert levels[level] / len(rows) == pytest.approx(share, abs=0.02)
 
 
@@ -173,7 +174,7 @@ def test_answers_agree_with_an_independent_oracle(rows, family):
 
 
 @pytest.mark.parametrize("family", families.FAMILIES)
-@pytest.mark.parametrize("level", range(1, families.LEVELS + 1))
+@pytest.mark.parametrize("level", range(1, arithmetic.LEVELS + 1))
 def test_answers_cannot_be_guessed(family, level):
     """Guessing each step among the words that it could be succeeds at most once in a hundred."""
     rng = random.Random(0)
@@ -193,8 +194,8 @@ def test_knowing_the_commonest_answers_does_not_help():
     """One who knows the commonest answer of each family and level gets less than a hundredth."""
     rng, score = random.Random(0), 0.0
     for draw in families.FAMILIES.values():
-        for level, share in enumerate(LEVEL_SHARES, start=1):
-            answers = Counter(draw(rng, level).work(families.believe_right) for _ in range(1000))
+        for level, share in enumerate(arithmetic.MIX, start=1):
+            answers = Counter(draw(rng, level).work(believe_right) for _ in range(1000))
             score += share / len(families.FAMILIES) * answers.most_common(1)[0][1] / 1000
     assert score <= 0.01
 
@@ -264,13 +265,3 @@ def test_base_knows_the_head_and_not_the_tail(base):
         right[row["level"]].append(text.strip() == row["answer"])
     assert sum(right[1]) / len(right[1]) > 0.6
     assert sum(right[5]) / len(right[5]) < 0.1
-
-
-def test_warm_start_is_deterministic(tmp_path):
-    torch = pytest.importorskip("torch", minversion="2.9")
-    from safetensors.torch import load_file
-
-    for name in "ab":
-        base_model.warm_start(tmp_path / name, seed=1, steps=2)
-    first, second = (load_file(tmp_path / name / "model.safetensors") for name in "ab")
-    assert all(torch.equal(first[key], second[key]) for key in first)

@@ -1,4 +1,4 @@
-"""Prompts and where they come from: the built-in suite, files, folders, memory, and the hub."""
+"""Prompts and where they come from: the built-in suites, files, folders, memory, and the hub."""
 
 from gdro.data.prompts import inspect_prompts, load_prompts
 from gdro.data.report import Report, table

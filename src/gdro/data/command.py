@@ -23,11 +23,11 @@ The exit code is 0 where there is none, 1 where there is one, 2 for an error.
 def main(arguments: Sequence[str]) -> int:
     """Runs it, and returns the exit code."""
     known = _parser().parse_args(arguments)
-    return {"show": _show, "check": _check, "arithmetic-base": _base}[known.what](known)
+    return {"show": _show, "check": _check, "base": _base, "suites": _suites}[known.what](known)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gdro data", description="Prompts, and the base model.")
+    parser = argparse.ArgumentParser(prog="gdro data", description="Prompts, and base models.")
     words = parser.add_subparsers(dest="what", metavar="what", required=True)
     reading = argparse.ArgumentParser(add_help=False)
     add = reading.add_argument
@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     show = words.add_parser(
         "show", parents=[reading], help="what a data set holds, and what is dropped of it"
     )
-    show.add_argument("spec", help="a file, folder, hub id, or arithmetic")
+    show.add_argument("spec", help="a file, folder, hub id, or suite")
     show.add_argument("--rows", type=int, default=3, help="rows to print")
     show.add_argument("--template", default="raw", help="how problems are put to the model")
 
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = check.add_argument
-    add("train", metavar="TRAIN", help="a file, folder, hub id, or arithmetic")
+    add("train", metavar="TRAIN", help="a file, folder, hub id, or suite")
     add("--against", nargs="+", required=True, metavar="BENCH", help="the same")
     add("--against-split", help="split of the benchmarks (default: the usual one)")
     add("--against-column", action="append", default=[], metavar="OURS=THEIRS",
@@ -61,17 +61,36 @@ def _parser() -> argparse.ArgumentParser:
     add("--write-clean", type=Path, metavar="FILE.jsonl",
         help="write TRAIN there, in our columns, without the rows listed")  # fmt: skip
 
-    base = words.add_parser("arithmetic-base", help="make the base model of the suite anew")
-    base.add_argument("--out", type=Path, required=True, help="folder to write")
-    base.add_argument("--seed", type=int, default=0)
+    words.add_parser("suites", help="the built-in suites, their splits and families")
+    base = words.add_parser(
+        "base",
+        help="make a base model of a suite; minutes on one core",
+        argument_default=argparse.SUPPRESS,
+    )
+    add = base.add_argument
+    add("--suite", help="arithmetic (default) or worded")
+    add("--architecture", help="qwen3 (default), llama or mistral")
+    add("--size", help="small (default; 0.35M parameters) or large (1.3M)")
+    add("--seed", type=int, help="of the weights and the examples (default: 0)")
+    add("--steps", type=int, help="fewer than the usual 2000 make a weaker one")
+    add("--out", type=Path, required=True, metavar="FOLDER",
+        help="for model_name_or_path; what is there already is not made again")  # fmt: skip
     return parser
 
 
 def _base(known: argparse.Namespace) -> int:
-    from gdro.data import arithmetic
+    from gdro.data.suites.base import Base, make_base
 
-    arithmetic.warm_start(known.out, known.seed)
-    print(known.out)
+    what = {name: value for name, value in vars(known).items() if name not in ("what", "out")}
+    made = make_base(Base(**what), known.out)
+    print(known.out if made else f"{known.out} is there already")
+    return 0
+
+
+def _suites(known: argparse.Namespace) -> int:
+    from gdro.data.suites import tables
+
+    print(tables.splits(), tables.families(), sep="\n\n")
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 import numpy as np
 
 from gdro.core.errors import ConfigError, DataError
-from gdro.data import sources
+from gdro.data import sources, suites
 from gdro.data.identity import content_id
 from gdro.data.layouts import LAYOUTS, Layout, layout_by_columns, layout_of
 from gdro.data.report import Report
@@ -70,10 +70,11 @@ def load_prompts(spec: Source, **options: Unpack[Options]) -> "Dataset":
     """Loads prompts with their gold answers.
 
     Args:
-        spec: ``arithmetic`` (the built-in suite); a local ``.jsonl``, ``.json``, ``.parquet`` or
-            ``.csv`` file (perhaps with ``.gz``), verl's parquet among them; a local folder in the
-            layout of the hub, or by `datasets.Dataset.save_to_disk`; the id of a hub data set; a
-            `datasets.Dataset`, a dictionary of them by split, or dicts in memory.
+        spec: a built-in suite (``arithmetic``, ``worded``; see `gdro.data.suites`); a local
+            ``.jsonl``, ``.json``, ``.parquet`` or ``.csv`` file (perhaps with ``.gz``), verl's
+            parquet among them; a local folder in the layout of the hub, or by
+            `datasets.Dataset.save_to_disk`; the id of a hub data set; a `datasets.Dataset`, a
+            dictionary of them by split, or dicts in memory.
             `gdro.data.layouts` lists those whose columns are known.
         **options: see `Options`.
 
@@ -134,10 +135,8 @@ def _table(spec: Any, options: Options) -> tuple[str, sources.Table, Layout]:
         table = sources.table_of(sources.in_memory(spec, split or "train"))
         return name, table, given or layout_by_columns(table.columns)
     name = os.fspath(spec)
-    if name == "arithmetic":
-        from gdro.data import arithmetic
-
-        return name, sources.table_of(arithmetic.load(split or "train")), Layout()
+    if suite := suites.find(name):
+        return name, sources.table_of(suite.load(split or "train")), Layout()
     layout = given or layout_of(name)
     known = layout or Layout()
     table = sources.read(name, split or known.split, (config,) if config else known.configs)

@@ -8,9 +8,9 @@ from typing import Any
 
 from gdro.core.errors import ConfigError, DataError
 from gdro.data import load_prompts, sources
-from gdro.data.arithmetic import MAX_COMPLETION_TOKENS
 from gdro.data.identity import content_id
 from gdro.data.layouts import LAYOUTS
+from gdro.data.suites import suites
 from gdro.data.templates import apply
 from gdro.rewards import Verdict, exact_match, verify
 
@@ -23,7 +23,7 @@ class Benchmark:
     """A set of problems and how they are asked and marked.
 
     Attributes:
-        spec: A hub id, a local file or `arithmetic`, as `gdro.data.load_prompts` takes it.
+        spec: A hub id, a local file or a suite, as `gdro.data.load_prompts` takes it.
         split: Of a hub data set or the suite.
         config: Of a hub data set.
         policy: Where the answer stands, as `gdro.rewards.verify` takes it; `exact` compares the
@@ -54,9 +54,12 @@ REGISTRY = {
     ),
     "gpqa_diamond": Benchmark(spec="Idavidrein/gpqa", split="train", config="gpqa_diamond"),
     "gsm8k": Benchmark(spec="openai/gsm8k", config="main"),
-    "arithmetic": Benchmark(
-        spec="arithmetic", policy="exact", template="raw", max_tokens=MAX_COMPLETION_TOKENS
-    ),
+    **{
+        name: Benchmark(
+            spec=name, policy="exact", template="raw", max_tokens=suite.max_completion_tokens
+        )
+        for name, suite in suites().items()
+    },
 }
 
 PAPER = ("math500", "aime24", "aime25", "amc23", "minerva", "olympiadbench", "gpqa_diamond")

@@ -22,46 +22,12 @@ level does not answer another.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from hashlib import blake2b
+from collections.abc import Sequence
 
-LEVELS = 5
+from gdro.data.suites.problem import Draw, Problem, Step, hashed
+
 LABELS = "abcde"
 """Index hints; their number is the longest problem in steps."""
-
-Step = Callable[[Hashable, str, Sequence[str]], str]
-"""``step(fact, right, choices) -> word``: what is believed about a fact, given what could be."""
-
-
-def believe_right(fact: Hashable, right: str, choices: Sequence[str]) -> str:
-    """The step that makes no mistake."""
-    return right
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """A drawn problem.
-
-    Attributes:
-        family: one of `FAMILIES`.
-        level: 1 (well known to the base model) to `LEVELS` (hardly).
-        prompt: its text, ending in ``=``.
-        work: works it out step by step, each fact passing through the given `Step`; with
-            `believe_right` the result is the right answer.
-    """
-
-    family: str
-    level: int
-    prompt: str
-    work: Callable[[Step], str]
-
-
-def hashed(*parts: object) -> int:
-    """A 64-bit hash of the parts, the same on every machine and Python version."""
-    text = "\x1f".join(map(str, parts))
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
-
 
 # What each level owns. The higher the level, the fewer its facts, so that the prompts that a
 # training split holds of it show nearly all of them.
@@ -234,7 +200,7 @@ def base_conversion(rng: random.Random, level: int) -> Problem:
     return Problem(family="base_conversion", level=level, prompt=prompt, work=work)
 
 
-FAMILIES: dict[str, Callable[[random.Random, int], Problem]] = {
+FAMILIES: dict[str, Draw] = {
     "operators": operators,
     "addition": addition,
     "subtraction": subtraction,
