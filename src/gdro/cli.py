@@ -233,7 +233,7 @@ def _eval(arguments: list[str]) -> int:
     add = parser.add_argument
     add("--model", help="hub id, folder (a run's model/), arithmetic, or a server's name for it")
     add("--benchmarks", metavar="NAME[=FILE],...", help="math500, aime24, aime25, amc23, minerva, "
-        "olympiadbench, gpqa_diamond, gsm8k, arithmetic; =FILE has the problems")  # fmt: skip
+        "olympiadbench, gpqa_diamond, gsm8k, or a built-in suite; =FILE has the problems")  # fmt: skip
     add("-k", type=int, help="completions of each problem (default: 8)")
     add("--seeds", default="0", metavar="A,B,...", help="k completions with each (default: 0)")
     add("--protocol", help="paper: k 8, temperature 0.6, top-p 0.8, top-k 20, its benchmarks")
@@ -354,6 +354,18 @@ def _data(arguments: list[str]) -> int:
     return main(arguments)
 
 
+def _simulate(arguments: list[str]) -> int:
+    from gdro.lab.simulate.command import main
+
+    return main(arguments)
+
+
+def _replay(arguments: list[str]) -> int:
+    from gdro.lab.replay import main
+
+    return main(arguments)
+
+
 def _page(runs: list[Path], out: Path) -> str:
     """Writes the page where its packages are installed, and says in words what became of it."""
     from gdro.core.errors import UnsupportedError
@@ -385,6 +397,8 @@ COMMANDS = {
     "compare": (_compare, "methods side by side at equal rollouts"),
     "eval": (_eval, "scores of a model on the benchmarks"),
     "report": (_report, "the page about runs"),
+    "simulate": (_simulate, "scan settings on a fast simulator of training"),
+    "replay": (_replay, "what another controller would have decided, given a trace"),
     "data": (_data, "look at prompts, check them against benchmarks"),
 }
 

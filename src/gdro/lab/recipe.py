@@ -33,7 +33,7 @@ def _help(default: Any, text: str) -> Any:
 class RunArguments:
     """What to train on and how to evaluate; everything else is TRL's or the controller's."""
 
-    dataset_name: str = _help("arithmetic", "arithmetic, a JSONL or parquet file, or a hub id")
+    dataset_name: str = _help("arithmetic", "a built-in suite, a file or folder, or a hub id")
     dataset_config: str | None = _help(None, "configuration of a hub data set")
     dataset_train_split: str = _help("train", "split to train on; a file has none")
     dataset_test_name: str | None = _help(None, "data set to evaluate on (default: dataset_name)")

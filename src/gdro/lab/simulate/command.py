@@ -1,0 +1,140 @@
+"""`gdro simulate`."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from gdro.core.errors import ConfigError
+from gdro.lab.folder import write_json, write_text
+from gdro.lab.simulate.calibrate import calibrate
+from gdro.lab.simulate.population import Population
+from gdro.lab.simulate.run import Training
+from gdro.lab.simulate.settings import from_flags, value_of
+from gdro.lab.simulate.study import TRAINING, many, processes, results, variants
+from gdro.lab.table import console_tables, markdown
+
+DESCRIPTION = """\
+Simulate RL training: softmax policies that share skills, no network, under the real controller.
+A run takes a fifth of a second. Not accepted against real training yet: what it says is a hint
+for what to train (docs/simulation.md).
+
+  gdro simulate                                     grpo, prompt, rollout, joint; 16 seeds
+  gdro simulate --methods grpo,rollout --grid rollout.power=1,2,3
+  gdro simulate STUDY.yaml                          the same from a file
+  gdro simulate --calibrate RUN RUN --out FOLDER    fit the population to recorded runs
+  gdro simulate --population FOLDER/population.json and use it
+
+A study file holds methods (a list of presets, or a mapping such as
+hard3: {preset: rollout, rollout.power: 3}), seeds, grid, population and the fields of training
+(steps, prompts, n_mean, lr, equal). Differences are to the first method, paired by seed;
+the grid leaves it as it is. Flags --gdro_... change every method.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command; 0."""
+    parser = argparse.ArgumentParser(
+        prog="gdro simulate",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--methods", help="presets, the baseline first (default: grpo,prompt,rollout,joint)")
+    add("--seeds", type=int, help="number of seeds (default: 16)")
+    add("--grid", action="append", default=[], metavar="NAME=A,B", help="settings to scan")
+    for name in TRAINING:
+        add(f"--{name}", help=Training.__dataclass_fields__[name].metadata["help"])
+    add("--population", type=Path, help="file of a population (default: as fitted, see the docs)")
+    add("--calibrate", nargs="+", type=Path, metavar="RUN", help="run folders to fit to")
+    add("--parallel", type=int, default=2, help="processes (default: 2)")
+    add("--out", type=Path, help="folder for results.json and results.md, or population.json")
+    study: dict[str, Any] = {}
+    words = list(arguments)
+    if words and not words[0].startswith("-"):
+        study = _mapping(Path(words.pop(0)))
+    known, flags = parser.parse_known_args(words)
+    unknown = set(study) - {"methods", "seeds", "grid", "population", *TRAINING}
+    if unknown:
+        raise ConfigError(f"{sorted(unknown)[0]} is unknown in a study file")
+    population = _population(
+        _mapping(known.population) if known.population else study.get("population", {})
+    )
+    console = Console()
+    if known.calibrate:
+        return _calibrate(known.calibrate, population, known.parallel, known.out, console)
+
+    _, changes = from_flags(flags)
+    named = known.methods.split(",") if known.methods else study.get("methods")
+    methods = named or ["grpo", "prompt", "rollout", "joint"]
+    if len(set(methods)) < len(methods):
+        raise ConfigError(f"--methods must be distinct, got {', '.join(methods)}")
+    if not isinstance(methods, dict):
+        methods = {name: {} for name in methods}
+    methods = {name: changes | dict(own or {}) for name, own in methods.items()}
+    given = {name: study[name] for name in TRAINING if name in study}
+    given |= {n: value_of(v) for n in TRAINING if (v := getattr(known, n)) is not None}
+    seeds = range(study.get("seeds", 16) if known.seeds is None else known.seeds)
+    if not seeds:
+        raise ConfigError(f"--seeds must be >= 1, got {len(seeds)}")
+    blocks = variants(methods, Training(**given), study.get("grid", {}) | _grid(known.grid))
+    with processes(known.parallel) as pool:
+        runs = many(blocks, population, seeds, pool)
+    found = [results(b, r, seeds) for b, r in zip(blocks, runs, strict=True)]
+    for block in found:
+        for table in console_tables(block)[:2]:
+            console.print(table)
+    console.print(
+        "simulated, not trained, by a simulator that is not accepted: a hint (docs/simulation.md)"
+    )
+    if known.out:
+        write_json(known.out / "results.json", {"population": asdict(population), "blocks": found})
+        write_text(known.out / "results.md", "\n".join(map(markdown, found)))
+    return 0
+
+
+def _calibrate(
+    runs: list[Path], start: Population, parallel: int, out: Path | None, console: Console
+) -> int:
+    if out is None:
+        raise ConfigError("--calibrate needs --out, a folder for population.json")
+    with processes(parallel) as pool:
+        found = calibrate(runs, start, pool=pool)
+    write_json(out / "population.json", asdict(found.population))
+    console.print(f"{out}/population.json: statistics missed by {found.error:.3f} (rms)")
+    return 0
+
+
+def _population(values: dict[str, Any]) -> Population:
+    known = Population.__dataclass_fields__
+    if unknown := sorted(set(values) - set(known)):
+        raise ConfigError(f"population.{unknown[0]} is unknown; known are {', '.join(known)}")
+    return Population(**values)
+
+
+def _grid(texts: Sequence[str]) -> dict[str, list[Any]]:
+    grid = {}
+    for text in texts:
+        name, _, values = text.partition("=")
+        words = [word for word in values.split(",") if word]
+        if not name or not words or name in grid:
+            raise ConfigError(f"--grid must be NAME=A,B, each name once, got {text!r}")
+        grid[name] = [value_of(word) for word in words]
+    return grid
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: must be a mapping, got {type(found).__name__}")
+    return found

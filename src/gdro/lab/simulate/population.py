@@ -1,0 +1,164 @@
+"""Prompts with latent difficulties that share skills.
+
+A prompt belongs to a family and a tier of difficulty, and is worked out in several steps. Each step
+needs one of the facts that its family owns at its tier, and chooses among a few words, one of them
+right (called choice 0). A prompt is solved when every step is. So prompts of a class share facts,
+and how far learning one fact helps with another is what `share` and `common` say.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from gdro.core.errors import ConfigError
+from gdro.core.fields import Checked, setting
+from gdro.core.types import FloatArray, IntArray
+
+RIGHT = 0
+"""The right choice of every fact; what the others are called does not matter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Population(Checked):
+    """What prompts are drawn from; the defaults are fitted (docs/simulation.md)."""
+
+    _room = "population."
+
+    shares: tuple[float, ...] = setting(
+        (0.2988, 0.1035, 0.0977, 0.1777, 0.3223), "share of each tier among the prompts", gt=0, le=1
+    )
+    rates: tuple[float, ...] = setting(
+        (0.837, 0.187, 0.0561, 0.00617, 0.00189), "success rate of each tier at first", gt=0, lt=1
+    )
+    families: int = setting(7, "families of prompts, each with every tier", ge=1, le=1000)
+    facts: int = setting(24, "facts of a family at a tier", ge=5, le=10_000)
+    choices: int = setting(8, "words that a step chooses among", ge=2, le=1000)
+    spread: float = setting(0.0, "standard deviation of the facts' log-odds in a tier", ge=0, le=10)
+    slip: float = setting(0.0113, "share of steps that go wrong whatever is known", ge=0, le=0.5)
+    share: float = setting(
+        0.4804, "mean over families of what the features of a class have in common", ge=0, le=0.5
+    )
+    common: float = setting(0.0, "what the features of all facts have in common", ge=0, le=0.5)
+    width: int = setting(
+        324, "features; the fewer, the more facts disturb each other", ge=1, le=4096
+    )
+    drift: float = setting(
+        2.897, "random walk of all log-odds: its deviation a step, in rates of Adam", ge=0, le=100
+    )
+    speed: float = setting(0.01235, "Adam's rate at training.lr = 1", gt=0, le=10)
+    train: int = setting(960, "prompts to train on", ge=1, le=1_000_000)
+    test: int = setting(512, "held-out prompts, of the same facts", ge=1, le=1_000_000)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.shares) != len(self.rates):
+            raise ConfigError(
+                f"population.rates must have one entry per share, {len(self.shares)}, got "
+                f"{len(self.rates)}"
+            )
+        if not math.isclose(sum(self.shares), 1, abs_tol=1e-6):
+            raise ConfigError(f"population.shares must sum to 1, got {sum(self.shares):g}")
+
+    @property
+    def tiers(self) -> int:
+        """T."""
+        return len(self.shares)
+
+
+LENGTHS = (3, 4, 5)
+"""Steps of a prompt, equally often."""
+
+
+class World:
+    """Facts and prompts, drawn from a population.
+
+    Args:
+        population: What they are drawn from.
+        seed: Of the draw.
+
+    Attributes:
+        population, seed: As given.
+        base_FC: Log-odds of each fact's choices before training; the last row, for steps that a
+            shorter prompt has not, is right with certainty.
+        features_FD: Of each fact, of squared length about 1; zeros in the last row.
+        fact_NL: int64, the facts of each prompt, training prompts first.
+        family_N, tier_N: int64.
+    """
+
+    def __init__(self, population: Population, seed: int) -> None:
+        self.population, self.seed = population, seed
+        rng = np.random.default_rng([seed, 0x51])
+        classes = population.families * population.tiers
+        num_facts = classes * population.facts
+        class_F = np.repeat(np.arange(classes), population.facts)
+        self.features_FD = np.zeros((num_facts + 1, population.width))
+        self.features_FD[:-1] = self._features(rng, class_F)
+        size = population.train + population.test
+        # Families take turns, and tiers come in their shares within either part.
+        self.family_N = np.arange(size) % population.families
+        places = [_spread_evenly(n, rng) for n in (population.train, population.test)]
+        bounds = np.cumsum(population.shares)[:-1]
+        self.tier_N = np.searchsorted(bounds, np.concatenate(places), side="right")
+        class_N = self.family_N * population.tiers + self.tier_N
+        length_N = rng.choice(LENGTHS, size)
+        drawn_NL = class_N[:, None] * population.facts + rng.integers(
+            population.facts, size=(size, max(LENGTHS))
+        )
+        self.fact_NL = np.where(np.arange(max(LENGTHS)) < length_N[:, None], drawn_NL, num_facts)
+        self.base_FC = self._base(rng, class_F)
+
+    def _features(self, rng: np.random.Generator, class_F: IntArray) -> FloatArray:
+        """Own, of the class, of all: random directions, weighed by what is shared.
+
+        Families differ in it: their `share` is spread evenly over 0 .. 2 `share`.
+        """
+        p = self.population
+        own, group, every = (
+            rng.normal(size=(n, p.width)) / math.sqrt(p.width)
+            for n in (class_F.size, p.families * p.tiers, 1)
+        )
+        place = (np.arange(p.families) + 0.5) / p.families
+        share_F = (2 * p.share * (1 - p.common) * place)[class_F // p.tiers, None]
+        return (
+            np.sqrt(1 - share_F - p.common) * own
+            + np.sqrt(share_F) * group[class_F]
+            + math.sqrt(p.common) * every
+        )
+
+    def _base(self, rng: np.random.Generator, class_F: IntArray) -> FloatArray:
+        """Log-odds such that the prompts of every tier have its rate in the mean."""
+        p = self.population
+        base_FC = np.zeros((class_F.size + 1, p.choices))
+        base_FC[:-1, 1:] = rng.normal(size=(class_F.size, p.choices - 1))
+        own_F = p.spread * rng.normal(size=class_F.size)
+        tier_F = class_F % p.tiers
+        kept_F = np.append(np.full(class_F.size, 1 - p.slip), 1.0)
+        low_T, high_T = np.full(p.tiers, -30.0), np.full(p.tiers, 30.0)
+        count_T = np.maximum(np.bincount(self.tier_N, minlength=p.tiers), 1)
+        for _ in range(40):
+            middle_T = (low_T + high_T) / 2
+            odds_F = np.append(own_F + middle_T[tier_F], np.inf)
+            solved_N = (kept_F * _sigmoid(odds_F))[self.fact_NL].prod(1)
+            above_T = np.bincount(self.tier_N, solved_N, p.tiers) / count_T > p.rates
+            high_T = np.where(above_T, middle_T, high_T)
+            low_T = np.where(above_T, low_T, middle_T)
+        wrong_F = np.logaddexp.reduce(base_FC[:-1, 1:], axis=1)
+        base_FC[:-1, RIGHT] = own_F + low_T[tier_F] + wrong_F
+        base_FC[-1] = [0.0] + [-np.inf] * (p.choices - 1)
+        return base_FC
+
+    @cached_property
+    def test_N(self) -> slice:
+        """The held-out prompts."""
+        return slice(self.population.train, None)
+
+
+def _spread_evenly(size: int, rng: np.random.Generator) -> FloatArray:
+    """`size` numbers in [0, 1) with nearly as many in any two stretches of one length, shuffled."""
+    return rng.permutation((np.arange(size) + rng.random()) / size)
+
+
+def _sigmoid(x: FloatArray) -> FloatArray:
+    return 1 / (1 + np.exp(-x))

@@ -1,0 +1,271 @@
+"""The simulator: an exact gradient, exact budgets, the real controller, known parameters found."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gdro.cli import main
+from gdro.core.config import ControllerConfig
+from gdro.core.errors import ConfigError, DataError
+from gdro.core.presets import PRESETS
+from gdro.core.trace import read_trace
+from gdro.lab.folder import append_jsonl
+from gdro.lab.simulate import Population, Training, World, calibrate, simulate, variants
+from gdro.lab.simulate.calibrate import FITTED, _at, _point
+from gdro.lab.simulate.policy import Look, Policy
+from gdro.lab.simulate.run import _advantages
+from gdro.lab.simulate.settings import from_flags, method
+
+ROOT = Path(__file__).parents[2]
+
+SMALL = Population(
+    shares=(0.5, 0.5), rates=(0.5, 0.05), families=2, facts=8, width=16, choices=4,
+    train=48, test=40, speed=0.02, spread=0.5, slip=0.05, share=0.3, common=0.1,
+)  # fmt: skip
+SHORT = Training(steps=8, prompts=12)
+
+
+def without_time(run):
+    return {name: value for name, value in run.items() if name != "seconds"}
+
+
+def test_every_tier_starts_at_its_rate():
+    world = World(SMALL, 0)
+    success_N = Policy(world, 0.1).success(world.fact_NL)
+    for tier, rate in enumerate(SMALL.rates):
+        assert success_N[world.tier_N == tier].mean() == pytest.approx(rate, rel=1e-6)
+
+
+def test_the_gradient_is_autograds():
+    rng, world = np.random.default_rng(0), World(SMALL, 0)
+    policy = Policy(world, 0.1)
+    policy.weights_DC += rng.normal(size=policy.weights_DC.shape) / 4
+    fact_PL, slot_R = world.fact_NL[:6], np.repeat(np.arange(6), 3)
+    look = Look(policy, fact_PL)
+    choice_RL, weight_R = look.sample(slot_R, rng), rng.normal(size=len(slot_R))
+    assert set(np.unique(choice_RL == 0)) == {True, False}
+
+    weights = torch.tensor(policy.weights_DC, requires_grad=True)
+    odds = torch.tensor(world.base_FC) + torch.tensor(world.features_FD) @ weights
+    pi = (1 - SMALL.slip) * torch.softmax(odds, 1)
+    pi = torch.cat([pi[:, :1], pi[:, 1:] + SMALL.slip / (SMALL.choices - 1)], 1)
+    fact_RL = fact_PL[slot_R]
+    there = torch.tensor(fact_RL < len(world.base_FC) - 1)
+    log_RL = pi[torch.tensor(fact_RL), torch.tensor(choice_RL)].log()
+    (torch.where(there, log_RL, 0.0).sum(1) * torch.tensor(weight_R)).sum().backward()
+    found = look.gradient(slot_R, choice_RL, weight_R)
+    np.testing.assert_allclose(found, weights.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_samples_come_as_often_as_the_policy_says():
+    world = World(SMALL, 0)
+    look = Look(Policy(world, 0.1), world.fact_NL[:1])
+    slot_R = np.zeros(40_000, np.int64)
+    choice_RL = look.sample(slot_R, np.random.default_rng(0))
+    solved = (choice_RL == 0).all(1).mean()
+    assert solved == pytest.approx(look.success_N[0], abs=0.01)
+
+
+def test_advantages_are_trls():
+    """Ragged groups, in any order."""
+    rng = np.random.default_rng(0)
+    slot_R = rng.permutation(np.repeat(np.arange(5), [2, 3, 4, 5, 12]))
+    reward_R = rng.integers(2, size=slot_R.size).astype(float)
+    reward_R[slot_R == 0] = 1
+    found_R = _advantages(slot_R, reward_R, 5)
+    for slot in range(5):
+        group = torch.tensor(reward_R[slot_R == slot])
+        expected = (group - group.mean()) / (group.std() + 1e-4)
+        np.testing.assert_allclose(found_R[slot_R == slot], expected.numpy(), atol=1e-12)
+
+
+def test_adam_is_torchs():
+    policy = Policy(World(SMALL, 0), 0.1)
+    weights = torch.zeros(policy.weights_DC.shape, dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.Adam([weights], lr=0.1, maximize=True)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        gradient = rng.normal(size=policy.weights_DC.shape)
+        policy.ascend(gradient)
+        weights.grad = torch.tensor(gradient)
+        adam.step()
+    np.testing.assert_allclose(policy.weights_DC, weights.detach().numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_preset_runs_within_its_budget_and_repeats_itself(name):
+    runs = [simulate(method(name, {}), SMALL, SHORT, seed) for seed in (0, 0, 1)]
+    assert without_time(runs[0]) == without_time(runs[1]) != without_time(runs[2])
+    budget = SHORT.steps * SHORT.prompts * SHORT.n_mean
+    spent = runs[0]["rollouts"]
+    if name in ("dapo", "reinforce_ada"):  # what a step generates is known when it is over
+        assert budget <= spent < budget + 5 * SHORT.prompts * SHORT.n_mean
+        assert runs[0]["steps"] < SHORT.steps
+    else:
+        assert spent == runs[0]["trained"] == budget
+
+
+def test_weights_change_what_is_learnt_and_nothing_else():
+    runs = [simulate(method(name, {}), SMALL, SHORT, 0) for name in ("grpo", "prompt")]
+    assert runs[0]["rollouts"] == runs[1]["rollouts"]
+    assert runs[0]["reward"][0] == runs[1]["reward"][0]  # before any update
+    assert runs[0]["after"] != runs[1]["after"]
+
+
+def test_a_memory_never_adds_rollouts_and_changes_what_is_learnt():
+    runs = [simulate(method(name, {}), SMALL, SHORT, 0) for name in ("grpo", "replay")]
+    assert runs[0]["rollouts"] == runs[1]["rollouts"]
+    assert runs[0]["after"] != runs[1]["after"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rollout.allocator": "hard_first", "rollout.n_min": 4, "rollout.n_max": 4},
+        {"prompt.weigh": "gdro", "prompt.eta": 0.0},
+        {"rollout.allocator": "hard_first", "rollout.power": 0.0},
+    ],
+)
+def test_a_method_that_decides_as_grpo_learns_as_grpo(changes):
+    grpo, same = (simulate(method("grpo", c), SMALL, SHORT, 3) for c in ({}, changes))
+    assert same["after"] == grpo["after"]
+
+
+def test_training_teaches():
+    run = simulate(method("grpo", {}), SMALL, replace(SHORT, steps=60), 0)
+    assert run["after"]["mean@8"] > run["before"]["mean@8"] + 0.05
+
+
+def test_columns_are_known_to_the_controller():
+    names = {"difficulty.source": "column:family"}, {"difficulty.level_column": "level"}
+    for changes in (*names, {"difficulty.prior_column": "rate"}):
+        simulate(method("joint", changes), SMALL, SHORT, 0)
+    with pytest.raises(ConfigError, match="no column 'subject'"):
+        simulate(method("joint", {"difficulty.source": "column:subject"}), SMALL, SHORT, 0)
+
+
+def recorded_run(folder, population, training, seed):
+    """A simulated run in the form of a real one's folder."""
+    run = simulate(method("grpo", {}), population, training, seed, folder / "trace.jsonl")
+    prompts = round(population.test / population.tiers)
+    for step, scores in ((0, run["before"]), (training.steps, run["after"])):
+        pairs = zip(scores["tier_mean@8"], scores["tier_pass@8"], strict=True)
+        by_level = {
+            str(t): {"mean@8": m, "pass@8": p, "prompts": prompts} for t, (m, p) in enumerate(pairs)
+        }
+        line = {"step": step, "mean@8": scores["mean@8"], "by_level": by_level}
+        append_jsonl(folder / "evals.jsonl", line)
+    return run
+
+
+def test_a_recorded_run_reads_as_it_was(tmp_path):
+    run = recorded_run(tmp_path, SMALL, SHORT, 0)
+    trace = read_trace(tmp_path / "trace.jsonl")
+    np.testing.assert_allclose(trace.column("reward"), run["reward"], atol=1e-4)
+    np.testing.assert_allclose(trace.column("mixed_fraction"), run["mixed"], atol=1e-4)
+
+
+def test_calibration_recovers_the_speed_of_learning(tmp_path):
+    training = Training(steps=40, prompts=16)
+    for seed in (10, 11):
+        recorded_run(tmp_path / str(seed), SMALL, training, seed)
+    runs = [tmp_path / "10", tmp_path / "11"]
+    wrong = replace(SMALL, train=99, test=99, shares=(0.9, 0.1), rates=(0.9, 0.8), speed=0.005)
+    found = calibrate(runs, wrong, fit=("speed",), rounds=3, candidates=8)
+    assert (found.population.train, found.population.test) == (SMALL.train, SMALL.test)
+    assert found.population.shares == pytest.approx(SMALL.shares)
+    assert found.population.rates == pytest.approx(SMALL.rates, abs=0.03)  # of the held-out
+    assert 0.7 < found.population.speed / SMALL.speed < 1.4
+    untrained = calibrate(runs, replace(wrong, speed=0.001), fit=("slip",), rounds=1, candidates=4)
+    assert found.error < 0.06 < untrained.error
+
+
+def test_a_point_of_the_search_is_a_population_and_back():
+    point = _point(SMALL, tuple(FITTED))
+    assert _at(SMALL, tuple(FITTED), point) == SMALL
+
+
+def test_calibration_needs_evaluations(tmp_path):
+    simulate(method("grpo", {}), SMALL, SHORT, 0, tmp_path / "trace.jsonl")
+    with pytest.raises(DataError, match="no evaluation after"):
+        calibrate([tmp_path])
+
+
+def test_the_default_population_is_the_one_that_was_validated():
+    """Its numbers in docs/results are of the defaults."""
+    kept = json.loads((ROOT / "docs" / "results" / "simulator.json").read_text())["population"]
+    lists = {name: tuple(v) if isinstance(v, list) else v for name, v in kept.items()}
+    assert Population(**lists) == Population()
+
+
+def test_a_grid_makes_rows_of_settings_and_tables_of_training():
+    grid = {"rollout.power": [1.0, 2.0], "lr": [0.5, 1.0]}
+    blocks = variants({"grpo": {}, "rollout": {}}, SHORT, grid)
+    assert [block.training.lr for block in blocks] == [0.5, 1.0]
+    assert [v.name for v in blocks[0].variants] == [
+        "grpo",
+        "rollout power=1.0",
+        "rollout power=2.0",
+    ]
+    assert blocks[1].variants[2].config.rollout.power == 2.0
+    (block,) = variants({"grpo": {}, "rollout": {}}, SHORT, {"difficulty.k": [4], "prompt.k": [4]})
+    assert block.variants[1].name == "rollout difficulty.k=4 prompt.k=4"
+
+
+def test_flags_are_those_of_training():
+    preset, changes = from_flags(["--gdro_preset", "rollout", "--gdro-rollout_power=3"])
+    assert (preset, changes) == ("rollout", {"rollout.power": 3})
+    assert method("rollout", changes).rollout.power == 3.0
+    assert method("rollout", {}) == ControllerConfig.preset("rollout")
+    with pytest.raises(ConfigError, match="did you mean gdro_rollout_power"):
+        from_flags(["--gdro_rollout_powr", "3"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shares": (0.5, 0.4)}, "sum to 1"),
+        ({"rates": (0.5,)}, "one entry per share"),
+        ({"share": 0.6}, "<= 0.5"),
+    ],
+)
+def test_a_population_is_checked(change, message):
+    with pytest.raises(ConfigError, match=message):
+        replace(SMALL, **change)
+
+
+def test_the_command_writes_its_tables(tmp_path, capsys):
+    study = tmp_path / "study.yaml"
+    population = {name: list(v) if isinstance(v, tuple) else v for name, v in vars(SMALL).items()}
+    values = {"methods": ["grpo"], "steps": 4, "prompts": 12, "seeds": 3, "population": population}
+    study.write_text(json.dumps(values))
+    flags = ["--methods", "grpo,replay", "--parallel", "1", "--out", str(tmp_path / "out")]
+    assert main(["simulate", str(study), *flags]) == 0
+    block = json.loads((tmp_path / "out" / "results.json").read_text())["blocks"][0]
+    assert block["equal_rollouts"]
+    assert block["seeds"] == [0, 1, 2]
+    assert block["methods"]["replay"]["difference"]["pass@8"]["pairs"] == 3
+    assert "| replay |" in (tmp_path / "out" / "results.md").read_text()
+    assert "simulated, not trained" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--methods", "grpo,nothing"], "preset must be one of"),
+        (["--methods", "grpo,grpo"], "must be distinct"),
+        (["--seeds", "0"], "--seeds must be >= 1"),
+        (["--equal", "tokens"], "training.equal must be one of"),
+        (["--grid", "rollout.powr=1"], "did you mean rollout.power"),
+        (["--prompts", "5000"], "training.prompts must be <="),
+        (["--population", "nowhere.json"], "cannot be read"),
+        (["--speed", "3"], "no flag of this command"),
+    ],
+)
+def test_a_mistake_is_named(flags, message, capsys):
+    assert main(["simulate", "--parallel", "1", *flags]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
