@@ -233,7 +233,7 @@ def _eval(arguments: list[str]) -> int:
     add = parser.add_argument
     add("--model", help="hub id, folder (a run's model/), arithmetic, or a server's name for it")
     add("--benchmarks", metavar="NAME[=FILE],...", help="math500, aime24, aime25, amc23, minerva, "
-        "olympiadbench, gpqa_diamond, gsm8k, or a built-in suite; =FILE has the problems")  # fmt: skip
+        "olympiadbench, gpqa_diamond, gsm8k, a built-in suite; =FILE has the problems")  # fmt: skip
     add("-k", type=int, help="completions of each problem (default: 8)")
     add("--seeds", default="0", metavar="A,B,...", help="k completions with each (default: 0)")
     add("--protocol", help="paper: k 8, temperature 0.6, top-p 0.8, top-k 20, its benchmarks")
