@@ -190,7 +190,8 @@ class Outcomes(RuleBasedStateMachine):
         assert waits == self.waiting
         assert state["pending"]["refused"] == self.refused
         assert state["ledger"] == {
-            "rollouts": self.rollouts, "trained": self.trained, "tokens": self.tokens
+            "rollouts": self.rollouts, "trained": self.trained, "tokens": self.tokens,
+            "replayed": 0,
         }  # fmt: skip
 
 
