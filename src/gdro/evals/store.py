@@ -141,7 +141,7 @@ class Store:
                 os.fsync(self._file.fileno())
 
     def note(self, **values: Any) -> None:
-        """Notes of this session who sampled and what happened: versions, device, retries."""
+        """Notes who samples since the last start and what happens: versions, device, retries."""
         earlier = self.settings[SESSIONS]
         if self._session:
             earlier.pop()
