@@ -109,8 +109,8 @@ def compare(study: Study, console: Console | None = None) -> dict[str, Any]:
     console = console or Console()
     plan = _Plan(study, console)
     tuning = plan.tuning()
-    plan.check(plan.tests(dict.fromkeys(study.methods, study.points()[0])).values())
-    plan.check(tuning.values())
+    plan.check_settings(plan.tests(dict.fromkeys(study.methods, study.points()[0])).values())
+    plan.check_settings(tuning.values())
     base = plan.base_evaluation()
     plan.run(tuning.values())
     best, scores = plan.choose(tuning)
@@ -178,22 +178,18 @@ class _Plan:
             for seed in self.study.seeds
         }
 
-    def check(self, jobs: Iterable[Job]) -> None:
-        """Checks the settings of every run, and that runs already there are these.
-
-        A mistake in the third method must not show after an hour.
-        """
+    def check_settings(self, jobs: Iterable[Job]) -> None:
+        """Checks the settings of every run: a mistake in the third must not show after an hour."""
         for job in jobs:
-            recipe = resolve(job.settings, name=self.study.recipe)
-            if not recipe.run.eval_after:
+            if not resolve(job.settings, name=self.study.recipe).run.eval_after:
                 raise ConfigError("a comparison needs eval_after")
-            if job.folder.finished:
-                job.folder.check_same(recipe.settings)
 
     def run(self, jobs: Iterable[Job]) -> None:
-        """Runs them, except those that have finished."""
+        """Runs them, except those that have finished; before it, that those are these."""
         jobs = list(jobs)
-        self.check(jobs)
+        for job in jobs:
+            if job.folder.finished:
+                job.folder.check_same(resolve(job.settings, name=self.study.recipe).settings)
         study = self.study
         run_jobs(jobs, parallel=study.parallel, threads=study.threads, console=self.console)
 
