@@ -163,7 +163,7 @@ class PromptConfig(Checked):
     weigh: str = setting(
         "gdro",
         "what weighs the prompts: none (plain GRPO), Prompt-GDRO, each prompt's own failure rate, "
-        "or the gradient of pass@k",
+        "the gradient of pass@k, or what hard_first would imply (a control)",
         choices=registry.WEIGH,
     )
     realisation: Literal["omega", "mass", "sample"] = setting(
@@ -226,6 +226,12 @@ class RolloutConfig(Checked):
     )
     n_max: int = setting(12, "most rollouts of a prompt", ge=2, le=4096)
     power: float = setting(2.0, "hard_first: n proportional to (1 - p)^power", ge=0, le=16)
+    quotas: tuple[float, ...] | None = setting(
+        None,
+        "fixed: relative rollouts of a prompt, by bin, hardest first; none: bins, ..., 2, 1",
+        gt=0,
+        le=4096,
+    )
     aggregation: Literal["rollout", "prompt", "neutral"] = setting(
         "rollout",
         "what counts alike in the loss: each rollout (or token), each prompt, or each "
@@ -353,8 +359,9 @@ class ControllerConfig(Checked):
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Nested plain values; `from_dict` is its inverse."""
         plain = dataclasses.asdict(self)
-        if plain["difficulty"]["edges"] is not None:
-            plain["difficulty"]["edges"] = list(plain["difficulty"]["edges"])
+        for room, name in (("difficulty", "edges"), ("rollout", "quotas")):
+            if plain[room][name] is not None:
+                plain[room][name] = list(plain[room][name])
         return plain
 
     @classmethod

@@ -21,6 +21,7 @@ SELECT = {
 
 ALLOCATE = {
     "uniform": "gdro.core.allocate.uniform:Uniform",
+    "fixed": "gdro.core.allocate.fixed:Fixed",
     "hard_first": "gdro.core.allocate.hard_first:HardFirst",
     "neyman": "gdro.core.allocate.neyman:Neyman",
     "signal": "gdro.core.allocate.signal:Signal",
@@ -34,6 +35,7 @@ WEIGH = {
     "gdro": "gdro.core.weigh.gdro:GDRO",
     "per_prompt": "gdro.core.weigh.per_prompt:PerPrompt",
     "pass_at_k": "gdro.core.weigh.pass_at_k:PassAtK",
+    "implied": "gdro.core.weigh.implied:Implied",
 }
 
 

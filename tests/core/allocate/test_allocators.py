@@ -13,7 +13,7 @@ from gdro.core.allocate.exp3p import Exp3P
 from gdro.core.allocate.price import AdditivePrice, LogPrice
 from gdro.core.allocate.signal import Signal, signal_marginals
 from gdro.core.config import ControllerConfig, PromptConfig, RolloutConfig
-from gdro.core.errors import BudgetError, DataError
+from gdro.core.errors import BudgetError, ConfigError, DataError
 from gdro.core.policy import Batch, Feedback, Setting
 from gdro.core.theory import price_form
 from gdro.core.variance import advantage_variance
@@ -472,3 +472,18 @@ def test_resumed_equals_uninterrupted(name):
     if name == "exp3p":
         with pytest.raises(DataError, match="table"):
             bandit(3).load_state_dict(first.state_dict())
+
+
+def test_fixed_quotas_are_met_in_proportion_and_named_when_they_do_not_fit():
+    p = np.linspace(0.05, 0.95, 40)
+    batch = make_batch(p, n_min=1, n_max=40)
+    quotas = tuple(float(q) for q in range(10, 0, -1))
+    n = make_allocator(config(allocator="fixed", quotas=quotas), 10, 4, True).allocate(
+        batch, RNG(0)
+    )
+    want = np.array(quotas)[batch.bin_P]
+    assert np.abs(n - want * batch.budget / want.sum()).max() <= 1
+    default = make_allocator(config(allocator="fixed"), 10, 4, True).allocate(batch, RNG(0))
+    assert default.tolist() == n.tolist()
+    with pytest.raises(ConfigError, match=r"rollout\.quotas must have one number .* 10 bins"):
+        make_allocator(config(allocator="fixed", quotas=(1.0, 2.0)), 10, 4, True)

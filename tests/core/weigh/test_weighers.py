@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.special import beta
+from scipy.stats import binom
 
 from gdro.core import registry
 from gdro.core.config import ControllerConfig
@@ -75,6 +76,41 @@ def test_pass_at_k_is_the_expected_slope_of_pass_at_k(posteriors: list, k: int, 
     ratio_P = np.array([slope(a, b) for a, b in posteriors])
     found = make("pass_at_k", k=k, cap=cap).weigh(make_batch(a_P, b_P), np.ones(len(a_P)))
     np.testing.assert_allclose(found, scaled(ratio_P, np.ones(len(a_P)), cap), rtol=1e-6)
+
+
+@given(POSTERIORS, st.sampled_from([0.0, 1.0, 2.0]))
+@settings(max_examples=30, deadline=None)
+def test_implied_is_the_push_of_the_allocation(posteriors: list, power: float) -> None:
+    """n times the expected gradient of a group of n over that of a group of 4, by enumeration."""
+    a_P, b_P = np.array(posteriors).T
+    batch = make_batch(a_P, b_P)
+    config = ControllerConfig.from_dict({"prompt.weigh": "implied", "rollout.power": power})
+    setting = Setting(
+        config=config, num_bins=4, n_mean=4, std_scaled=True,
+        adversary=Adversary(config.prompt, 4),
+    )  # fmt: skip
+    ratio_P = (1 - batch.p_P) ** power
+    log_s = brentq(lambda x: np.clip(np.exp(x) * ratio_P, 2, 12).mean() - 4, -50, 50, xtol=1e-13)
+    n_P = np.clip(np.exp(log_s) * ratio_P, 2, 12)
+    rounded = registry.load(registry.ALLOCATE["hard_first"])(setting)
+    assert np.abs(rounded.allocate(batch, np.random.default_rng(0)) - n_P).max() < 1.5
+
+    def mean_push(n: int, p: float) -> float:
+        """E[mean over the group of A (y - p)], A the std-scaled advantages: by all outcomes."""
+        total = 0.0
+        for c in range(1, n):
+            right, wrong = np.array([1 - c / n, -c / n]) / np.sqrt(c * (n - c) / (n * (n - 1)))
+            total += binom.pmf(c, n, p) * (c * right * (1 - p) + (n - c) * wrong * -p) / n
+        return total
+
+    def push(n: float, p: float) -> float:
+        whole = int(n)
+        low, high = mean_push(whole, p), mean_push(whole + 1, p)
+        return n * (low + (n - whole) * (high - low)) / mean_push(4, p)
+
+    expected = np.array([push(n, p) for n, p in zip(n_P, batch.p_P, strict=True)])
+    found = registry.load(registry.WEIGH["implied"])(setting).weigh(batch, np.ones(len(a_P)))
+    np.testing.assert_allclose(found, scaled(expected, np.ones(len(a_P)), 15), rtol=1e-6)
 
 
 def test_pass_at_k_with_large_k_and_evidence_does_not_underflow() -> None:
