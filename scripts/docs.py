@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from gdro.core.config import ControllerConfig
-from gdro.core.presets import PRESETS
+from gdro.core.presets import DEFAULT, PRESETS
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
@@ -27,7 +27,13 @@ def page() -> str:
         bounds = [f"{SIGNS[kind]} {b}" for kind, b in field.metadata["bounds"].items()]
         allowed = " \\| ".join(choices) or ", ".join(bounds)
         lines.append(f"| `{path}` | {field.default} | {allowed} | {field.metadata['help']} |")
-    lines += ["", "| preset | changes to the default |", "| --- | --- |"]
+    lines += [
+        "",
+        f"The default preset is `{DEFAULT}`. The defaults above are those of `joint`.",
+        "",
+        "| preset | changes to these |",
+        "| --- | --- |",
+    ]
     for name, changes in PRESETS.items():
         flat = {
             (f"{room}.{key}" if isinstance(value, dict) else room): v

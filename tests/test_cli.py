@@ -13,6 +13,7 @@ import torch
 from gdro import cli
 from gdro.cli import main
 from gdro.core.errors import ConfigError
+from gdro.core.presets import DEFAULT
 from gdro.core.trace import read_trace
 from gdro.lab.folder import RunFolder, read_jsonl
 
@@ -89,7 +90,7 @@ def test_help_and_errors_need_no_engine():
 
 def test_a_run_leaves_its_folder(run):
     about = json.loads((run / "run.json").read_text())
-    assert (about["state"], about["method"], about["steps"]) == ("finished", "joint", 7)
+    assert (about["state"], about["method"], about["steps"]) == ("finished", DEFAULT, 7)
     assert about["spent"]["rollouts"] == 7 * 32
     assert about["versions"]["trl"]
     evals = read_jsonl(run / "evals.jsonl")

@@ -128,13 +128,14 @@ def _settings_help() -> str:
     import dataclasses
 
     from gdro.core.config import ControllerConfig
+    from gdro.core.presets import DEFAULT
     from gdro.lab.recipe import RunArguments
 
     lines = []
     for field in dataclasses.fields(RunArguments):
         default = "" if field.default in (None, dataclasses.MISSING) else f" [{field.default}]"
         lines.append(f"  --{field.name:<24} {field.metadata['help']}{default}")
-    lines.append("\nThe controller's (defaults are those of the preset joint):\n")
+    lines.append(f"\nThe controller's (values of the preset joint; the default is {DEFAULT}):\n")
     for path, leaf, _ in ControllerConfig.fields():
         flag = f"gdro_{path.replace('.', '_')}"
         lines.append(f"  --{flag:<30} {leaf.metadata['help']} [{leaf.default}]")

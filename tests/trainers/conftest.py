@@ -83,7 +83,7 @@ def settings(folder: Any, **changes: Any) -> dict[str, Any]:
         "num_generations": 4, "max_completion_length": 6, "learning_rate": 1e-2, "use_cpu": True,
         "bf16": False, "report_to": "none", "disable_tqdm": True, "save_strategy": "no",
         "logging_steps": 1, "lr_scheduler_type": "constant", "dataloader_pin_memory": False,
-        "gradient_checkpointing": False,
+        "gradient_checkpointing": False, "gdro_preset": "joint",
     } | changes  # fmt: skip
 
 

@@ -12,7 +12,9 @@ from transformers import AutoTokenizer
 from trl import GRPOConfig
 
 import gdro.trainers.border as module
+from gdro import Controller
 from gdro.core.errors import ConfigError, DataError, UnsupportedError
+from gdro.core.presets import DEFAULT
 from gdro.core.trace import read_trace
 from gdro.trainers.config import GDROConfig
 from gdro.trainers.trl import GDROTrainer
@@ -342,6 +344,11 @@ def test_every_leaf_is_a_flag_and_a_bound_is_an_error() -> None:
     assert config.controller_config.prompt.eta == 0.5, "what is shown is in force"
     assert config.method == "paper, changed"
     assert GDROConfig("out", use_cpu=True, bf16=False, gdro_preset="rollout").method == "rollout"
+    default = GDROConfig(
+        "out", use_cpu=True, bf16=False, num_generations=4, per_device_train_batch_size=4
+    )
+    assert default.gdro_preset == default.method == DEFAULT
+    assert default.controller_config == Controller().config
     edges = GDROConfig("out", use_cpu=True, bf16=False, gdro_difficulty_edges=[0.2, 0.5, 0.8])
     assert edges.gdro_difficulty_bins == 4
 

@@ -308,7 +308,7 @@ class OutcomeConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class ControllerConfig(Checked):
-    """Everything the controller decides by. The default is the documented starting point."""
+    """Everything the controller decides by. What is not given is that of the preset joint."""
 
     difficulty: DifficultyConfig = setting(DifficultyConfig(), "online difficulty classifier")
     select: SelectConfig = setting(SelectConfig(), "which prompts enter a step")
@@ -391,7 +391,7 @@ class ControllerConfig(Checked):
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """A named method: one of `PRESETS`; joint is the default, paper is to the letter."""
+        """A named method: one of `PRESETS`; `DEFAULT` is the default, paper is to the letter."""
         if name not in PRESETS:
             raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
         return cls.from_dict(PRESETS[name])

@@ -17,6 +17,7 @@ from gdro.core.method import Method
 from gdro.core.outcome import checked
 from gdro.core.pending import Pending
 from gdro.core.policy import Feedback
+from gdro.core.presets import DEFAULT
 from gdro.core.record import Record, numbers
 from gdro.core.replay import Success, Successes
 from gdro.core.select.pool import Pool, distinct_rows
@@ -40,7 +41,7 @@ class Controller:
         controller.observe(plan, outcome)
 
     Args:
-        config: The method; None takes the documented default (both adversaries).
+        config: The method; None takes the default preset.
         n_mean: Mean number of rollouts a prompt: a step of P prompts gets exactly P * n_mean.
         seed: Of the one generator that breaks ties and draws.
         std_scaled: Whether the engine divides advantages by the std of their group (D16, D18).
@@ -69,7 +70,7 @@ class Controller:
         seed: int = 0,
         std_scaled: bool = True,
     ) -> None:
-        self.config = config = ControllerConfig() if config is None else config
+        self.config = config = ControllerConfig.preset(DEFAULT) if config is None else config
         rollout = config.rollout
         if not rollout.n_min <= n_mean <= rollout.n_max:
             raise ConfigError(

@@ -4,6 +4,9 @@ from typing import Any
 
 _PAPER_DIFFICULTY = {"memory": "window", "window": 100, "estimator": "any"}
 _GRPO = {"prompt.weigh": "none", "rollout.allocator": "uniform"}
+DEFAULT = "rollout_replay"
+"""What the study found best: docs/results."""
+
 PRESETS: dict[str, dict[str, Any]] = {
     "grpo": _GRPO,
     "prompt": {"rollout.allocator": "uniform"},

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from gdro.core.errors import ConfigError
+from gdro.core.presets import DEFAULT
 from gdro.rewards.extract import POLICIES
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -273,7 +274,7 @@ def resolve(settings: Mapping[str, Any], flags: Sequence[str] = (), name: str = 
     given |= parser.flags(flags)
     given = {"gdro_id_column": "id"} | _hardware_defaults(parser.known, given) | given
     if not given.get("output_dir"):
-        method, seed = given.get("gdro_preset", "joint"), given.get("seed", 42)
+        method, seed = given.get("gdro_preset", DEFAULT), given.get("seed", 42)
         given["output_dir"] = str(Path("runs") / f"{name}-{method}-seed{seed}")
     if not given.get("model_name_or_path"):
         raise ConfigError("model_name_or_path is missing: a model folder or hub id to start from")

@@ -10,7 +10,7 @@ from trl.trainer.grpo_config import GRPOConfig
 
 from gdro.core.config import ControllerConfig
 from gdro.core.errors import ConfigError
-from gdro.core.presets import PRESETS
+from gdro.core.presets import DEFAULT, PRESETS
 
 
 def flag(path: str) -> str:
@@ -28,7 +28,7 @@ def _controller_fields() -> list[tuple[str, Any, Any]]:
         help = f"{f.metadata['help']} (default: {f.default})".replace("%", "%%")
         fields.append((flag(path), kind | None, field(default=None, metadata={"help": help})))
     help = f"method: {', '.join(PRESETS)}"
-    preset = field(default="joint", metadata={"help": help})
+    preset = field(default=DEFAULT, metadata={"help": help})
     return [("gdro_preset", Literal[tuple(PRESETS)], preset), *fields]
 
 
@@ -44,7 +44,8 @@ class GDROConfig(_ControllerFields, GRPOConfig):
 
     Args:
         gdro_preset: The method that the other `gdro_*` fields change: grpo, prompt (Prompt-GDRO),
-            rollout (Rollout-GDRO), joint, paper (to the letter), or a peer's (docs/policies.md).
+            rollout (Rollout-GDRO), joint (both), rollout_replay (with a memory of rare successes),
+            paper (to the letter), or a peer's (docs/policies.md).
         gdro_id_column: Column with the prompts' ids; None takes a hash of each prompt's content.
 
     Raises:
