@@ -36,6 +36,7 @@ def real_scores(files: list[Path], without: set[str], lr: float, part: str) -> l
     found: dict[tuple[str, float], dict[str, Any]] = {}
     for file in files:
         results = json.loads(file.read_text())
+        results = results["suites"]["arithmetic"] if "suites" in results else results
         baseline = results["methods"][results["baseline"]]["rollouts"]
         for name, scores in results["methods"].items():
             ratio = float(scores["values"].get("learning_rate", lr)) / lr

@@ -2,8 +2,9 @@
 
     python scripts/results.py [STUDY]
 
-STUDY is the folder of a `gdro compare`; its results are copied first. The measurements come from
-`gdro compare`, benchmarks/headroom.py, controller.py, step.py and real_text.py.
+STUDY is the folder of a `gdro compare`; its results are copied first, to a folder of the study's
+name. The README shows the one called `main`. The measurements come from `gdro compare`,
+benchmarks/headroom.py, controller.py, step.py and real_text.py.
 """
 
 import json
@@ -42,6 +43,26 @@ def verdicts(results: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+def study_section(folder: Path) -> list[str]:
+    """Of a study: what its suites say, and its figures."""
+    results = json.loads((folder / "results.json").read_text())
+    page = f"{folder.name}/results.md"
+    lines = [f"## Study {results['study']}", ""]
+    lines += [f"Same tuning trials, last step, tested once: tables in [{page}]({page}).", ""]
+    for suite, block in results["suites"].items():
+        fair = "" if block["equal_rollouts"] else " **Not at equal rollouts.**"
+        lines += [f"On {suite}, {len(block['seeds'])} seeds:{fair}", "", *verdicts(block)]
+    for figure in sorted(folder.glob("*.svg")):
+        lines += [f"![{figure.stem}]({folder.name}/{figure.name})", ""]
+    return lines
+
+
+def main_blocks() -> list[dict[str, Any]]:
+    """What the README shows: the suites of the study called `main`, until then compare.json."""
+    found = measured("main/results")
+    return list(found["suites"].values()) if found else [measured("compare")]
+
+
 def measured(name: str) -> Any:
     path = HERE / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else None
@@ -67,6 +88,8 @@ def page() -> str:
             "",
             *verdicts(results),
         ]
+    for path in sorted(HERE.glob("*/results.json")):
+        lines += study_section(path.parent)
     if headroom := measured("headroom"):
         lines += ["## Headroom of the suite", "", "Plain TRL: [headroom.md](headroom.md).", ""]
         assert headroom
@@ -171,11 +194,15 @@ def spread(values: list[float]) -> str:
 
 if __name__ == "__main__":
     for study in map(Path, sys.argv[1:]):
-        shutil.copy(study / "results.json", HERE / "compare.json")
-        shutil.copy(study / "results.md", HERE / "compare.md")
+        name = json.loads((study / "results" / "study.json").read_text())["name"]
+        shutil.copytree(study / "results", HERE / name, dirs_exist_ok=True)
     (HERE / "README.md").write_text(page())
-    if results := measured("compare"):
-        said = "\n".join(verdicts(results)).strip()
-        text = README.read_text()
-        block = re.compile(r"(<!-- results -->\n).*(<!-- /results -->)", re.S)
-        README.write_text(block.sub(lambda m: f"{m[1]}{said}\n{m[2]}", text))
+    blocks = main_blocks()
+    said = "\n".join(
+        line
+        for block in blocks
+        for line in ([f"On {block['recipe']}:", ""] if len(blocks) > 1 else []) + verdicts(block)
+    ).strip()
+    text = README.read_text()
+    block = re.compile(r"(<!-- results -->\n).*(<!-- /results -->)", re.S)
+    README.write_text(block.sub(lambda m: f"{m[1]}{said}\n{m[2]}", text))

@@ -39,12 +39,13 @@ def test_commands_of_the_readme_are_commands(tmp_path: Path, monkeypatch) -> Non
     lines = [line.split("#")[0].split() for line in text.splitlines() if line[:8] == "    gdro"]
     assert len(lines) >= 5
     for words in lines:
-        known = {"--methods", "--seeds", "--grid", "--parallel", "--out"}
+        known = {"--methods", "--seeds", "--grid", "--parallel", "--out", "--results"}
         source, *flags = [*words[2:], "arithmetic"] if len(words) == 2 else words[2:]
         if words[1] == "train" and not source.startswith("runs/"):
             resolve(read_settings(source), flags)
         if words[1] == "compare":
             assert {flag for flag in flags if flag[:2] == "--"} <= known
+            source = "arithmetic" if source.startswith("--") else source
             assert resolve(read_settings(source)).run.reward_funcs == ["exact"]
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gdro.terminal import integers, quiet
+from gdro.terminal import quiet
 
 STDOUT = 1
 """The descriptor of the standard output."""
@@ -23,14 +23,6 @@ Train a model as a recipe says.
 
 Settings are the same flat names in YAML and as flags: every TRL flag, the controller's
 (--gdro_preset, --gdro_rollout_n_min, ...), and
-"""
-
-COMPARE = """\
-Compare methods at equal rollouts: every method gets the same tuning grid, tuned on one split and
-tested once on the other, with the same seeds. Each run is a process and a folder of its own; run
-the command again to go on where it stopped.
-
-Further flags (--max_steps 100) are settings of all runs, as with `gdro train`.
 """
 
 
@@ -90,36 +82,26 @@ def _dispatch(arguments: list[str]) -> int:
     return COMMANDS[command][0](arguments[1:])
 
 
-def _recipe_first(arguments: list[str]) -> tuple[str, list[str]]:
-    """The recipe stands first if it is given: any later bare word belongs to a flag."""
-    from gdro.lab.recipe import DEFAULT_RECIPE
-
-    if arguments and not arguments[0].startswith("-"):
-        return arguments[0], arguments[1:]
-    if arguments[:1] == ["--config"] and len(arguments) > 1:  # as TRL's scripts have it
-        return arguments[1], arguments[2:]
-    return DEFAULT_RECIPE, arguments
-
-
 def _train(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(TRAIN + _settings_help())
         return 0
-    from gdro.lab.recipe import read_settings, recipe_name, resolve
+    from gdro.lab.recipe import read_settings, recipe_first, recipe_name, resolve
 
-    source, flags = _recipe_first(arguments)
+    source, flags = recipe_first(arguments)
     resume, page = "--resume" in flags, "--no-page" not in flags
     flags = [flag for flag in flags if flag not in ("--resume", "--no-page")]
     settings = read_settings(source)
     recipe = resolve(settings, flags, recipe_name(source))
 
+    from gdro.lab.folder import write_page
     from gdro.lab.run import train
 
     quiet()
     # A stopped run says so in its folder: SIGTERM ends it as ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = train(recipe, resume=resume)
-    written = _page([folder], folder / "report.html") if page else ""
+    written = write_page([folder], folder / "report.html") if page else ""
     print(f"{folder}: model/, evals.jsonl, trace.jsonl{written}")
     return 0
 
@@ -143,51 +125,9 @@ def _settings_help() -> str:
 
 
 def _compare(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="gdro compare [RECIPE]",
-        description=COMPARE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("--methods", default="grpo,prompt,rollout,joint", help="presets, the baseline first")
-    add("--seeds", default="0,1,2", help="training seeds of the tested runs")
-    add("--grid", action="append", default=[], metavar="NAME=A,B", help="values to tune over")
-    add("--grid-seeds", default="0", help="training seeds of the tuning runs")
-    add("--grid-split", default="validation", help="split that tuning looks at")
-    add("--grid-dataset", help="data set of that split (default: the tested one's)")
-    add("--parallel", type=int, default=2, help="runs at a time")
-    add("--threads", type=int, default=1, help="threads of a run")
-    add("--out", required=True, type=Path, help="folder of the comparison")
-    source, rest = _recipe_first(arguments)
-    known, flags = parser.parse_known_args(rest)
+    from gdro.lab.compare.command import main
 
-    from gdro.lab.compare import Study, compare, parse_grid
-    from gdro.lab.recipe import read_settings, recipe_name
-
-    study = Study(
-        recipe=recipe_name(source),
-        settings=read_settings(source),
-        flags=tuple(flags),
-        methods=tuple(known.methods.split(",")),
-        seeds=integers("--seeds", known.seeds),
-        grid=parse_grid(known.grid),
-        grid_seeds=integers("--grid-seeds", known.grid_seeds),
-        grid_split=known.grid_split,
-        grid_dataset=known.grid_dataset,
-        parallel=known.parallel,
-        threads=known.threads,
-        out=known.out,
-    )
-    quiet()
-    results = compare(study)
-    page = _page([known.out / path for path in results["runs"]], known.out / "report.html")
-    print(f"{known.out}: results.md, results.json{page}")
-    if not results["equal_rollouts"]:
-        print("gdro: the runs did not spend equal rollouts: this is no fair comparison",
-              file=sys.stderr)  # fmt: skip
-        return 1
-    return 0
+    return main(arguments)
 
 
 def _report(arguments: list[str]) -> int:
@@ -224,17 +164,6 @@ def _replay(arguments: list[str]) -> int:
     from gdro.lab.replay import main
 
     return main(arguments)
-
-
-def _page(runs: list[Path], out: Path) -> str:
-    """Writes the page where its packages are installed, and says in words what became of it."""
-    from gdro.core.errors import UnsupportedError
-    from gdro.report import build_report
-
-    try:
-        return f", {build_report(runs, out).name}"
-    except UnsupportedError as error:  # the run is no worse for it
-        return f" (no page: {error})"
 
 
 COMMANDS = {

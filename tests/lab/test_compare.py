@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import replace
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,14 +11,18 @@ import torch
 from rich.console import Console
 
 from gdro.core.errors import ConfigError, DataError
-from gdro.lab import compare as lab
-from gdro.lab.compare import Study, compare, parse_grid
+from gdro.lab.compare import plan as lab
+from gdro.lab.compare.analyse import analyse
+from gdro.lab.compare.command import write_results
+from gdro.lab.compare.gather import FILES, last_step, read_raw
+from gdro.lab.compare.plan import SuitePlan, compare
+from gdro.lab.compare.study import parse_grid, study_of
+from gdro.lab.compare.table import console_tables
 from gdro.lab.evaluator import evaluate_base
 from gdro.lab.folder import RunFolder, append_jsonl
 from gdro.lab.processes import Job, RunError, _steps_done, run_jobs
 from gdro.lab.progress import ProgressLine
 from gdro.lab.recipe import read_settings, resolve
-from gdro.lab.table import console_tables
 
 FLAGS = [
     "--max_steps=4", "--train_prompts=8", "--eval_prompts=12", "--eval_k=4",
@@ -26,13 +30,9 @@ FLAGS = [
 ]  # fmt: skip
 
 
-def make_study(out: Path, **changes) -> Study:
-    given = {
-        "recipe": "arithmetic", "settings": read_settings("arithmetic"), "flags": tuple(FLAGS),
-        "methods": ("grpo", "joint"), "seeds": (0, 1),
-        "grid": {"learning_rate": ("1e-5", "3e-3")}, "out": out,
-    }  # fmt: skip
-    return Study(**given | changes)
+def make_study(flags=FLAGS, **changes):
+    given = {"methods": ["grpo", "joint"], "seeds": [0, 1], "grid": {"learning_rate": [1e-5, 3e-3]}}
+    return study_of("study", given | changes, flags)
 
 
 @pytest.fixture
@@ -55,77 +55,130 @@ def here(monkeypatch):
     torch.set_num_threads(threads)
 
 
-def test_a_comparison(tmp_path, here):
-    console = Console(width=100, record=True)
-    study = make_study(tmp_path)
-    results = compare(study, console)
-    tuning = [(name, s) for name, s in here if name.startswith("grid/")]
-    tests = [(name, s) for name, s in here if name.startswith("runs/")]
+def test_a_comparison(tmp_path, here, monkeypatch):
+    console = Console(width=140, record=True, file=io.StringIO())
+    flags = (*FLAGS, "--eval_every=2")
+    study = make_study(flags, contrasts={"gain": {"joint": 1, "grpo": -1}})
+    compare(study, tmp_path, console=console)
+    tuning = [(name, s) for name, s in here if "/grid/" in name]
+    tests = [(name, s) for name, s in here if "/runs/" in name]
     assert len(tuning) == len(tests) == 4
     # The tested split is not looked at while tuning; every method gets the same grid.
     assert {s["dataset_test_split"] for _, s in tuning} == {"validation"}
     assert {s.get("dataset_test_split") for _, s in tests} == {"test"}
-    for method in study.methods:
+    results = write_results(tmp_path / "results", console)
+    block = results["suites"]["arithmetic"]
+    for method in ("grpo", "joint"):
         points = [s["learning_rate"] for _, s in tuning if s["gdro_preset"] == method]
-        assert points == ["1e-5", "3e-3"]
-        found = results["methods"][method]
+        assert points == [1e-5, 3e-3]
+        found = block["methods"][method]
         best = max(found["tuning"], key=lambda row: (row["pass@4"], row["mean@4"]))
         assert found["values"] == best["values"]
         used = {s["learning_rate"] for _, s in tests if s["gdro_preset"] == method}
         assert used == {best["values"]["learning_rate"]}
-        assert found["rollouts"] == [4 * 32] * 2
-    assert results["equal_rollouts"]
-    difference = results["methods"]["joint"]["difference"]["pass@4"]
-    pairs = [results["methods"][m]["pass@4"] for m in ("joint", "grpo")]
-    assert difference["mean"] == pytest.approx(sum(a - b for a, b in zip(*pairs, strict=True)) / 2)
-    assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(results))
-    page = (tmp_path / "results.md").read_text()
-    assert "| base |" in page
-    assert "paired over 2 seeds" in page
-    assert page.count("\n## ") == 3
+        assert found["rollouts"] == found["trained"] == [4 * 32] * 2
+        assert found["trained_tokens"] == found["tokens"]
+        assert found["curve"]["rollouts"] == [0, 64, 128]
+    assert block["equal_rollouts"]
+    scores = {m: block["methods"][m]["pass@4"] for m in ("joint", "grpo")}
+    gap = sum(a - b for a, b in zip(scores["joint"], scores["grpo"], strict=True)) / 2
+    for found in (block["methods"]["joint"], block["contrasts"]["gain"]):
+        assert found["difference"]["pass@4"]["mean"] == pytest.approx(gap)
+    # All that is said comes from the three raw files; the same runs give the same bytes.
+    folder, copy = tmp_path / "results", tmp_path / "copy"
+    copy.mkdir()
+    for name in FILES:
+        (copy / name).write_bytes((folder / name).read_bytes())
+    write_results(copy, console)
+    for name in ("results.json", "results.md", "gains.svg", "gains.png", "curves.svg"):
+        assert (copy / name).read_bytes() == (folder / name).read_bytes(), name
+    page = (folder / "results.md").read_text()
+    for words in ("| base |", "paired over 2 seeds", "by family", "### Contrasts"):
+        assert words in page
     # The base was evaluated once, and every run took it over.
-    starts = {(tmp_path / run / "evals.jsonl").open().readline() for run in results["runs"]}
-    assert len(starts) == 1
+    runs = (tmp_path / "arithmetic" / "runs").glob("*/evals.jsonl")
+    assert len({path.open().readline() for path in runs}) == 1
 
+    # What is finished is not run again, although the best point is not the first.
     here.clear()
-    again = compare(replace(study, seeds=(0, 1, 2)), console)
-    assert [name for name, _ in here] == ["runs/grpo-seed2", "runs/joint-seed2"]
-    assert again["methods"]["grpo"]["pass@4"][:2] == results["methods"]["grpo"]["pass@4"]
+    monkeypatch.setattr(lab, "best_points", lambda rows: {"grpo": 1, "joint": 1})
+    other = tmp_path / "other"
+    compare(study, other, console=console)
+    here.clear()
+    more = make_study(flags, seeds=[0, 1, 2])
+    compare(more, other, console=console)
+    assert [name[-10:] for name, _ in here] == ["grpo-seed2", "oint-seed2"]
     with pytest.raises(ConfigError, match="holds a run with max_steps = 4, got 5"):
-        compare(replace(study, flags=(*FLAGS, "--max_steps", "5")), console)
-    results["equal_rollouts"] = False
-    results["methods"]["joint"]["rollouts"] = [8 * 32] * 2
-    for table in console_tables(results):
+        compare(make_study((*flags, "--max_steps", "5")), other, console=console)
+    block["equal_rollouts"] = False
+    block["methods"]["joint"]["rollouts"] = [8 * 32] * 2
+    for table in console_tables(block):
         console.print(table)
     assert "NOT EQUAL COMPUTE: rollouts of grpo times joint 2.00x" in console.export_text()
+    raw = read_raw(folder)
+    for row in raw.runs:
+        if row["method"] == "joint" and row["phase"] == "test" and row["last"]:
+            row["rollouts"] = 129
+    assert analyse(raw)["suites"]["arithmetic"]["equal_rollouts"]
+    (folder / FILES[0]).unlink()
+    with pytest.raises(DataError, match=r"no runs\.parquet"):
+        read_raw(folder)
 
 
 def test_a_mistake_shows_before_anything_runs(tmp_path, here):
-    with pytest.raises(ConfigError, match="gdro_preset: invalid choice: 'jiont'"):
-        compare(make_study(tmp_path, methods=("grpo", "jiont")), Console(quiet=True))
+    quiet = Console(quiet=True)
+
+    def run(flags=FLAGS, **changes):
+        compare(make_study(flags, **changes), tmp_path, console=quiet)
+
     with pytest.raises(ConfigError, match="learning_rat is unknown"):
-        compare(make_study(tmp_path, grid=parse_grid(["learning_rat=1,2"])), Console(quiet=True))
+        run(grid=parse_grid(["learning_rat=1,2"]))
     with pytest.raises(ConfigError, match="tuning would look at the tested prompts"):
-        compare(make_study(tmp_path, grid_split="test"), Console(quiet=True))
-    late = make_study(tmp_path, flags=(*FLAGS, "--eval_after=false"))
+        run(grid_split="test")
+    with pytest.raises(ConfigError, match="judged with max_new_tokens = 20, the suite says 12"):
+        run(methods={"grpo": {}, "long": {"gdro_preset": "grpo", "max_completion_length": 20}})
     with pytest.raises(ConfigError, match="a comparison needs eval_after"):
-        compare(late, Console(quiet=True))
+        run((*FLAGS, "--eval_after=false"))
     assert here == []
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seeds": (1, 1)}, "--seeds must be distinct"),
-        ({"parallel": 0}, "--parallel must be >= 1, got 0"),
-        ({"flags": ("--seed", "3")}, "use --seeds"),
+        ({"seeds": [1, 1]}, "seeds must be a list of distinct"),
+        ({"sedes": [1]}, "sedes is unknown in a study; did you mean seeds"),
+        ({"methods": ["grpo", "jiont"]}, "jiont is no preset; did you mean joint"),
+        ({"methods": {"../x": "grpo"}}, "must be of letters"),
+        ({"suites": {"results": {}}}, "cannot be called results"),
+        ({"settings": {"seed": 3}}, "seed is set by the comparison; use seeds"),
         ({"flags": ("--learning_rate=1",)}, "is in the grid too"),
-        ({"grid": {"dataset_test_split": ("test",)}}, "judges all its runs alike"),
+        ({"grid": {"dataset_test_split": ["test"]}}, "judges all its runs alike"),
+        (
+            {"methods": {"grpo": {"grid": {"num_generations": [2, 4]}}, "joint": None}},
+            "same number of points to tune over, got grpo 4, joint 2",
+        ),
+        ({"contrasts": {"c": {"grpo": 1}}}, "weights must sum to 0"),
+        ({"contrasts": {"c": {"gpro": 1}}}, "gpro is no method; did you mean grpo"),
     ],
 )
-def test_studies_are_checked(tmp_path, changes, message):
+def test_studies_are_checked(changes, message):
     with pytest.raises(ConfigError, match=message):
-        make_study(tmp_path, **changes)
+        make_study(**changes)
+
+
+def test_each_method_has_a_knob_of_its_own(tmp_path):
+    methods = {
+        "grpo": {"grid": {"num_generations": [2, 4]}},
+        "p": {"gdro": {"preset": "rollout"}, "grid": {"gdro_rollout_power": [1, 3]}},
+    }
+    suites = {"arithmetic": {}, "hard": {"dataset_name": "arithmetic/hard"}}
+    study = make_study(methods=methods, suites=suites)
+    assert [len(method.points()) for method in study.methods] == [4, 4]
+    plan = SuitePlan(study, study.suites[1], tmp_path)
+    job = plan.tuning()[-1].job
+    assert job.settings["dataset_name"] == "arithmetic/hard"
+    assert job.settings["gdro_rollout_power"] == 3
+    assert job.name == "hard/grid/p-learning_rate=0.003-gdro_rollout_power=3-seed0"
 
 
 @pytest.mark.parametrize("text", ["lr", "lr=", "=1", "lr=1,1"])
@@ -147,11 +200,44 @@ def test_processes(tmp_path):
     assert "Traceback" not in (tmp_path / "bad.log").read_text()
 
 
+def test_each_run_has_a_device(tmp_path, monkeypatch):
+    """Three runs, two devices: a run's folder here is written by a shell that tells its device."""
+    popen = subprocess.Popen
+
+    def fake(command, **options):
+        folder = Path(command[4]).with_suffix("")
+        script = 'mkdir -p $0; echo "{\\"state\\": \\"finished\\", \\"train_seconds\\": 0, '
+        script += '\\"device\\": \\"$CUDA_VISIBLE_DEVICES\\"}" > $0/run.json'
+        return popen(["sh", "-c", script, str(folder)], **options)
+
+    monkeypatch.setattr("gdro.lab.processes.subprocess.Popen", fake)
+    jobs = [Job(name=x, settings={"output_dir": str(tmp_path / x)}) for x in "abc"]
+    run_jobs(jobs, parallel=2, threads=1, devices=["3", "5"], console=Console(quiet=True))
+    assert [job.folder.about["device"] for job in jobs[:2]] == ["3", "5"]
+    assert jobs[2].folder.about["device"] in ("3", "5")
+
+
+def test_a_run_stops_at_its_rollouts_also_when_resumed(tmp_path):
+    """Killed after its end: the resumed run takes no further step."""
+    from gdro.lab.run import train
+
+    flags = [*FLAGS[:4], "--per_device_train_batch_size=32", "--max_rollouts=50",
+             "--no_eval_before", f"--output_dir={tmp_path / 'run'}"]  # fmt: skip
+    recipe = resolve(read_settings("arithmetic"), flags)
+    folder = RunFolder(train(recipe, console=Console(quiet=True)))
+    assert (folder.about["steps"], folder.about["spent"]["rollouts"]) == (2, 64)
+    assert last_step(folder) == 2
+    spent = folder.about["spent"]
+    folder.update(state="failed", spent=None, steps=None)
+    train(recipe, resume=True, console=Console(quiet=True))
+    assert (folder.about["steps"], folder.about["spent"]) == (2, spent)
+
+
 def test_no_flag_points_tuning_at_the_tested_prompts(tmp_path):
     flags = (*FLAGS, "--dataset_test_split=test", "--dataset_test_name=arithmetic", "--eval_before")
-    plan = lab._Plan(make_study(tmp_path, flags=flags), Console(quiet=True))
-    for job in plan.tuning().values():
-        found = resolve(job.settings)
+    study = make_study([f for f in flags if "dataset_test" in f or f in FLAGS])
+    for run in SuitePlan(study, study.suites[0], tmp_path).tuning():
+        job, found = run.job, resolve(run.job.settings)
         assert found.training.max_steps == 4  # the flags are in the settings
         assert not hasattr(job, "flags")  # and come nowhere above them
         assert (found.run.dataset_test_split, found.run.eval_before) == ("validation", False)
@@ -162,12 +248,17 @@ def test_tuning_needs_another_file_than_the_tested_one(tmp_path):
     for path in (tested, other):
         path.write_text('{"prompt": "1+1=", "answer": "2"}\n')
     link.symlink_to(tested)
-    study = make_study(tmp_path / "out", flags=(*FLAGS, f"--dataset_test_name={tested}"))
+    flags = (*FLAGS, f"--dataset_test_name={tested}")
+
+    def plan(**changes):
+        study = make_study(flags, **changes)
+        return SuitePlan(study, study.suites[0], tmp_path)
+
     for given in (None, str(tested), str(link)):
         with pytest.raises(ConfigError, match="tuning would look at the tested prompts"):
-            lab._Plan(replace(study, grid_dataset=given), Console(quiet=True))
-    lab._Plan(replace(study, grid_dataset=str(other)), Console(quiet=True))
-    lab._Plan(replace(study, grid={}), Console(quiet=True))
+            plan(grid_dataset=given)
+    plan(grid_dataset=str(other))
+    plan(grid={})
 
 
 def test_the_last_evaluation_is_of_the_last_step(tmp_path):
@@ -175,9 +266,9 @@ def test_the_last_evaluation_is_of_the_last_step(tmp_path):
     folder.update(steps=4)
     append_jsonl(folder.evals, {"step": 0})
     with pytest.raises(DataError, match="no evaluation of the last step, 4"):
-        lab._last(folder)
+        last_step(folder)
     append_jsonl(folder.evals, {"step": 4})
-    assert lab._last(folder) == {"step": 4}
+    assert last_step(folder) == 4
 
 
 def test_a_base_evaluation_is_of_this_model_and_these_prompts(tmp_path):

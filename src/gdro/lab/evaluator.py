@@ -179,6 +179,12 @@ def _absolute(name: str) -> str:
     return str(path.resolve()) if name != ARITHMETIC and path.exists() else name
 
 
+def terms(recipe: Recipe) -> dict[str, Any]:
+    """What an evaluation must have in common with another to be comparable."""
+    wanted = {"k": recipe.run.eval_k, "eval_prompts": recipe.run.eval_prompts}
+    return _sampling(recipe) | _sources(recipe) | wanted
+
+
 def _read(recipe: Recipe, path: Path, prompts: "Dataset") -> Evaluation:
     """An evaluation made earlier, if it is the one that the recipe asks for."""
     try:

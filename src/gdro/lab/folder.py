@@ -16,13 +16,13 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 
-from gdro.core.errors import ConfigError, DataError
+from gdro.core.errors import ConfigError, DataError, UnsupportedError
 
 LOCK = ".lock"
 
@@ -30,15 +30,20 @@ SAMPLES_PER_FILE = 100
 """Steps whose samples share a file."""
 
 
-def write_text(path: Path, text: str) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     spare = path.with_name(path.name + ".tmp")
-    with open(spare, "w", encoding="utf-8") as file:
-        file.write(text)
+    with open(spare, "wb") as file:
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
     os.replace(spare, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -72,6 +77,16 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             if number < len(lines):
                 raise DataError(f"{path}, line {number}: is not JSON") from None
     return rows
+
+
+def write_page(runs: Sequence[Path], out: Path) -> str:
+    """Writes the page where its packages are installed, and says in words what became of it."""
+    from gdro.report import build_report
+
+    try:
+        return f", {build_report(list(runs), out).name}"
+    except UnsupportedError as error:  # the runs are no worse for it
+        return f" (no page: {error})"
 
 
 class RunFolder:

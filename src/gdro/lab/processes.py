@@ -49,14 +49,32 @@ class _Process:
     popen: subprocess.Popen[bytes]
     log: Path
     task: Any
+    device: str | None
 
 
-def run_jobs(jobs: Sequence[Job], *, parallel: int, threads: int, console: Console) -> None:
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    parallel: int,
+    threads: int,
+    console: Console,
+    devices: Sequence[str] = (),
+) -> None:
     """Runs every job that has not finished, resuming those that were stopped.
+
+    Args:
+        jobs: The runs.
+        parallel: Runs at a time.
+        threads: Threads of a run.
+        console: Where progress is shown.
+        devices: What CUDA_VISIBLE_DEVICES may be, each for one run at a time (one that is named
+            twice, for two); as many as `parallel` at least. None: the environment's.
 
     Raises:
         RunError: if one fails; the others are stopped, and go on at the next call.
     """
+    free = list(devices) or [None] * parallel
+    assert len(free) >= parallel, (devices, parallel)
     waiting = [job for job in jobs if not job.folder.finished]
     if len(waiting) < len(jobs):
         console.print(f"{len(jobs) - len(waiting)} of {len(jobs)} runs are finished already")
@@ -69,7 +87,7 @@ def run_jobs(jobs: Sequence[Job], *, parallel: int, threads: int, console: Conso
                 while waiting and len(running) < parallel:
                     job = waiting.pop(0)
                     task = progress.add_task(job.name, total=None)
-                    running.append(_start(job, task, threads))
+                    running.append(_start(job, task, threads, free.pop(0)))
                 time.sleep(POLL_SECONDS)
                 for process in list(running):
                     about = process.job.folder.about
@@ -77,6 +95,7 @@ def run_jobs(jobs: Sequence[Job], *, parallel: int, threads: int, console: Conso
                     progress.update(process.task, completed=done, total=about.get("max_steps"))
                     if process.popen.poll() is not None:
                         running.remove(process)
+                        free.append(process.device)
                         _check(process)
                         seconds = process.job.folder.about["train_seconds"]
                         console.print(f"{process.job.name}: trained in {seconds:.0f} s")
@@ -87,7 +106,7 @@ def run_jobs(jobs: Sequence[Job], *, parallel: int, threads: int, console: Conso
             process.popen.wait()
 
 
-def _start(job: Job, task: Any, threads: int) -> _Process:
+def _start(job: Job, task: Any, threads: int, device: str | None) -> _Process:
     folder = job.folder.path
     recipe = folder.parent / f"{folder.name}.yaml"
     write_text(recipe, yaml.safe_dump(job.settings, sort_keys=False))
@@ -95,12 +114,14 @@ def _start(job: Job, task: Any, threads: int) -> _Process:
     command = [sys.executable, "-m", "gdro.cli", "train", str(recipe)]
     command += ["--resume", "--no-page"]
     pinned = dict.fromkeys(THREAD_VARIABLES, str(threads))
+    if device is not None:
+        pinned["CUDA_VISIBLE_DEVICES"] = device
     with open(log, "ab") as file:
         popen = subprocess.Popen(
             command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             env=os.environ | pinned,
         )  # fmt: skip
-    return _Process(job=job, popen=popen, log=log, task=task)
+    return _Process(job=job, popen=popen, log=log, task=task, device=device)
 
 
 def _steps_done(folder: RunFolder) -> int:

@@ -11,7 +11,7 @@ import argparse
 import dataclasses
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,9 @@ class RunArguments:
     allow_bad_golds: bool = _help(
         False, "drop rows whose gold answer does not verify against itself, instead of stopping"
     )
+    max_rollouts: int | None = _help(
+        None, "stop after the step that brings all rollouts to so many (max_steps stays a bound)"
+    )
     eval_k: int = _help(8, "completions per prompt of an evaluation: k of mean@k and pass@k")
     eval_prompts: int | None = _help(None, "evaluate on the first so many prompts")
     eval_before: bool = _help(True, "evaluate the base model too")
@@ -90,8 +93,8 @@ class RunArguments:
             )
         if not 0 <= self.verify_tolerance < 1:
             raise ConfigError(f"verify_tolerance must be in [0, 1), got {self.verify_tolerance}")
-        for name, low in (("train_prompts", 1), ("max_prompt_tokens", 1), ("eval_k", 1),
-                          ("eval_prompts", 1), ("eval_every", 0), ("eval_top_k", 0),
+        for name, low in (("train_prompts", 1), ("max_prompt_tokens", 1), ("max_rollouts", 1),
+                          ("eval_k", 1), ("eval_prompts", 1), ("eval_every", 0), ("eval_top_k", 0),
                           ("eval_max_tokens", 1), ("eval_batch", 1),
                           ("samples_per_step", 0)):  # fmt: skip
             value = getattr(self, name)
@@ -144,22 +147,56 @@ def read_settings(recipe: str | Path) -> dict[str, Any]:
     if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
         raise ConfigError(f"{recipe}: no such recipe file; shipped with gdro are {shipped}")
+    settings = flat_settings(read_mapping(path), str(path))
+    if Path(recipe).is_dir():  # the run that is named, wherever it was begun
+        settings["output_dir"] = str(recipe)
+    return settings
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping, in which no key stands twice.
+
+    Raises:
+        ConfigError: if it is none.
+    """
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Unique)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must be a mapping of settings, got {type(values).__name__}")
-    nested = values.pop("gdro", None) or {}
+    return {str(key): value for key, value in values.items()}
+
+
+def flat_settings(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Settings by their flat names: `gdro: {rollout: {n_min: 2}}` -> `gdro_rollout_n_min: 2`.
+
+    Args:
+        values: The settings.
+        where: What an error says of where they stand.
+
+    Raises:
+        ConfigError: if one is given twice, or `gdro` is no mapping.
+    """
+    flat = dict(values)
+    nested = flat.pop("gdro", None) or {}
     if not isinstance(nested, dict):
-        raise ConfigError(f"{path}: gdro must be a mapping, got {nested!r}")
-    flat = {str(key): value for key, value in values.items()}
+        raise ConfigError(f"{where}: gdro must be a mapping, got {nested!r}")
     inner = _flatten("gdro", nested)
     if twice := sorted(flat.keys() & inner.keys()):
-        raise ConfigError(f"{path}: {twice[0]} is given twice, flat and under gdro")
-    if Path(recipe).is_dir():  # the run that is named, wherever it was begun
-        flat["output_dir"] = str(recipe)
+        raise ConfigError(f"{where}: {twice[0]} is given twice, flat and under gdro")
     return flat | inner
+
+
+def read_flags(flags: Sequence[str]) -> dict[str, Any]:
+    """Settings given by command-line flags; later ones win."""
+    return _Parser().flags(flags)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of an error about an unknown name."""
+    near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 class _Unique(yaml.SafeLoader):
@@ -206,9 +243,7 @@ class _Parser:
 
     def check_known(self, name: str) -> None:
         if name not in self.known and name not in self.negations:
-            near = difflib.get_close_matches(name, sorted(self.known), n=3, cutoff=0.6)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise ConfigError(f"{name} is unknown{hint}")
+            raise ConfigError(f"{name} is unknown{did_you_mean(name, self.known)}")
 
     def flags(self, flags: Sequence[str]) -> dict[str, Any]:
         """Settings given by flags; later ones win."""
@@ -308,3 +343,12 @@ def recipe_name(recipe: str | Path) -> str:
     """What a recipe is called: its file's name, or that of the run folder it lies in."""
     path = Path(recipe)
     return path.parent.name if path.name == "recipe.yaml" else path.stem
+
+
+def recipe_first(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The recipe stands first if it is given: any later bare word belongs to a flag."""
+    if arguments and not arguments[0].startswith("-"):
+        return arguments[0], list(arguments[1:])
+    if arguments[:1] == ["--config"] and len(arguments) > 1:  # as TRL's scripts have it
+        return arguments[1], list(arguments[2:])
+    return DEFAULT_RECIPE, list(arguments)

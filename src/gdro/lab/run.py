@@ -12,6 +12,7 @@ from accelerate.utils import broadcast_object_list
 from rich.console import Console
 from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_callback import ProgressCallback
+from transformers.trainer_utils import SaveStrategy
 
 from gdro.core.errors import ConfigError
 from gdro.core.trace import read_trace
@@ -108,7 +109,7 @@ def _train(
     trainer.add_callback(progress)
     trainer.add_callback(Recorder(recipe, folder, trainer))
     trainer.add_callback(evaluator)
-    trainer.add_callback(_NothingLeft())
+    trainer.add_callback(_Stop(trainer, recipe.run.max_rollouts))
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except _NothingLeftToTrain:
@@ -131,15 +132,30 @@ class _NothingLeftToTrain(Exception):
     """The checkpoint is that of the last step."""
 
 
-class _NothingLeft(TrainerCallback):
-    """transformers takes one step too many when it resumes at the last one, but for an epoch's end.
+class _Stop(TrainerCallback):
+    """Stops at `max_rollouts`; and does not begin where training had ended."""
 
-    At this point model, optimizer and controller have been loaded.
-    """
+    def __init__(self, trainer: Any, max_rollouts: int | None) -> None:
+        self._trainer, self._max_rollouts = trainer, max_rollouts
+
+    def _spent(self) -> bool:
+        """Whether the rollouts are spent, and all that train have trained."""
+        limit, trainer = self._max_rollouts, self._trainer
+        return limit is not None and trainer.spent["rollouts"] >= limit and trainer._window is None
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step >= state.max_steps:
+        """transformers takes one step too many when it resumes at the last, but for an epoch's end.
+
+        At this point model, optimizer and controller have been loaded.
+        """
+        if state.global_step >= state.max_steps or self._spent():
             raise _NothingLeftToTrain
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """As transformers does at max_steps, with a last checkpoint."""
+        if self._spent():
+            control.should_training_stop = True
+            control.should_save |= args.save_strategy == SaveStrategy.STEPS
 
 
 def _trainer(recipe: Recipe, dataset: "Dataset", rewards: dict[str, Reward]) -> Any:

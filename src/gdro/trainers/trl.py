@@ -63,8 +63,8 @@ class GDROTrainer(GRPOTrainer):
 
     Attributes:
         controller: The `Controller`; the one of the main process decides.
-        spent: Rollouts generated, completion tokens in them, and how many of the rollouts trained,
-            since step 0.
+        spent: Rollouts generated, completion tokens in them, how many of the rollouts trained, and
+            the tokens that the loss saw (recalled successes' too), since step 0.
 
     Raises:
         ConfigError: if `args` is no GDROConfig, or `correct_func` is missing or unknown.
@@ -107,7 +107,7 @@ class GDROTrainer(GRPOTrainer):
         dataset, ids = identified(train_dataset, args.gdro_id_column)
 
         self._ids = ids
-        self.spent = {"rollouts": 0, "tokens": 0, "trained": 0}
+        self.spent = {"rollouts": 0, "tokens": 0, "trained": 0, "trained_tokens": 0}
         self.controller = Controller(
             args.controller_config,
             n_mean=int(args.num_generations or 0),
@@ -186,6 +186,7 @@ class GDROTrainer(GRPOTrainer):
         self.spent["rollouts"] += len(slot_R) + padding[0]
         self.spent["tokens"] += int(self._tokens_R.sum()) + padding[1]
         self.spent["trained"] += int(plan.train_P.sum())
+        self.spent["trained_tokens"] += int(output["num_items_in_batch"])
         sums = torch.zeros(len(slot_R), 3, device=device)
         mean, seconds = self._metrics["train"]["reward"][-1], self._seconds
         self._window = Window(plan, self._correct_R, self._tokens_R, sums, mean, seconds, padding)

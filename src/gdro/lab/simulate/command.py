@@ -11,13 +11,13 @@ import yaml
 from rich.console import Console
 
 from gdro.core.errors import ConfigError
+from gdro.lab.compare.table import console_tables, markdown
 from gdro.lab.folder import write_json, write_text
 from gdro.lab.simulate.calibrate import calibrate
 from gdro.lab.simulate.population import Population
 from gdro.lab.simulate.run import Training
 from gdro.lab.simulate.settings import from_flags, value_of
 from gdro.lab.simulate.study import TRAINING, many, processes, results, variants
-from gdro.lab.table import console_tables, markdown
 
 DESCRIPTION = """\
 Simulate RL training: softmax policies that share skills, no network, under the real controller.
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
         runs = many(blocks, population, seeds, pool)
     found = [results(b, r, seeds) for b, r in zip(blocks, runs, strict=True)]
     for block in found:
-        for table in console_tables(block)[:2]:
+        for table in console_tables(block)[:3]:
             console.print(table)
     console.print(
         "simulated, not trained, by a simulator that is not accepted: a hint (docs/simulation.md)"

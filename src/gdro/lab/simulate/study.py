@@ -14,11 +14,11 @@ import numpy as np
 
 from gdro.core.config import ControllerConfig
 from gdro.core.errors import ConfigError
+from gdro.lab.compare.analyse import add_differences
 from gdro.lab.processes import THREAD_VARIABLES
 from gdro.lab.simulate.population import Population
 from gdro.lab.simulate.run import K, Training, simulate
 from gdro.lab.simulate.settings import method, path_of
-from gdro.lab.stats import paired_difference
 
 METRICS = (f"mean@{K}", f"pass@{K}", f"worst_family_mean@{K}")
 TRAINING = tuple(f.name for f in fields(Training))
@@ -151,9 +151,7 @@ def results(block: Block, runs: list[list[dict[str, Any]]], seeds: Sequence[int]
             "seconds": [run["seconds"] for run in found],
             "curriculum": {"lead_lag": [], "hard_budget": [], "hard_prompts": []},
         }
-    first = methods[block.variants[0].name]
-    for found in methods.values():
-        found["difference"] = {m: vars(paired_difference(found[m], first[m])) for m in METRICS}
+    add_differences(methods, block.variants[0].name, METRICS)
     words = ", ".join(f"{name} {value}" for name, value in block.values.items())
     return {
         "recipe": f"simulated{', ' * bool(words)}{words}",

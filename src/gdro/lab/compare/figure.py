@@ -1,0 +1,127 @@
+"""The figures of a comparison: relative gains, and pass@k against rollouts. SVG and PNG."""
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gdro.core.errors import UnsupportedError
+from gdro.lab.folder import write_bytes
+
+DASHES = ("-", "--", ":", "-.")
+COLUMNS = 3
+
+
+def draw(results: dict[str, Any], folder: Path) -> list[str]:
+    """Writes the figures that the results allow.
+
+    Args:
+        results: Of a study, as in results.json.
+        folder: Where they go.
+
+    Returns:
+        Names of the SVG files.
+
+    Raises:
+        UnsupportedError: if matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+    except ModuleNotFoundError as error:
+        raise UnsupportedError(f"a figure needs {error.name}: pip install 'gdro[report]'") from None
+    from matplotlib.figure import Figure
+
+    blocks = results["suites"]
+    methods = [name for name in results["methods"] if name != results["baseline"]]
+    curves = [b for b in blocks.values() if "curve" in b["methods"][b["baseline"]]]
+    plans: list[tuple[str, list[Any], float, Callable[..., None]]] = []
+    if methods:
+        plans.append(("gains", list(blocks.values()), 1.5 + 0.46 * len(methods), _gains))
+    if curves:
+        plans.append(("curves", curves, 3.6, _curves))
+    style = {"svg.hashsalt": "gdro", "font.size": 9, "axes.spines.top": False,
+             "axes.spines.right": False, "axes.edgecolor": _color("muted"),
+             "text.color": _color("ink"), "axes.labelcolor": _color("muted"),
+             "xtick.color": _color("muted"), "ytick.color": _color("muted")}  # fmt: skip
+    names = []
+    with mpl.rc_context(style):
+        for name, shown, height, panel in plans:
+            across = min(len(shown), COLUMNS)
+            down = -(-len(shown) // across)
+            figure = Figure(figsize=(1.2 + 3.6 * across, height * down + 0.3), layout="constrained")
+            axes = figure.subplots(
+                down, across, squeeze=False, sharey="row" if name == "gains" else False
+            ).flat
+            for axis, block in zip(axes, shown, strict=False):
+                panel(axis, block)
+                axis.set_title(f"{block['recipe']}, {len(block['seeds'])} seeds", fontsize=10,
+                               loc="left")  # fmt: skip
+            for axis in list(axes)[len(shown) :]:
+                axis.remove()
+            handles, labels = axes[0].get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside lower center", frameon=False,
+                          ncols=min(len(labels), 2 + 2 * across))  # fmt: skip
+            for ending, about in (("svg", {"Date": None}), ("png", {"Software": None})):
+                buffer = io.BytesIO()
+                figure.savefig(buffer, format=ending, dpi=150, metadata=about)
+                write_bytes(folder / f"{name}.{ending}", buffer.getvalue())
+            names.append(f"{name}.svg")
+    return names
+
+
+def _color(name: str) -> str:
+    """A colour of the page, on light paper."""
+    import gdro.report
+
+    css = (Path(gdro.report.__file__).parent / "page.css").read_text(encoding="utf-8")
+    found = re.search(rf"--{name}: (#\w+)", css)
+    assert found is not None, name
+    return found[1]
+
+
+def _gains(axis: Any, block: dict[str, Any]) -> None:
+    """A forest plot: a row for each method, pass@k above mean@k."""
+    k, baseline = block["k"], block["baseline"]
+    others = [name for name in block["methods"] if name != baseline]
+    axis.axvline(0, color=_color("muted"), linewidth=1)
+    marks = ((f"pass@{k}", "c0", "o", -0.14), (f"mean@{k}", "c1", "s", 0.14))
+    for metric, color, marker, shift in marks:
+        found = [block["methods"][name]["difference"][metric].get("relative") for name in others]
+        rows = [(100 * d["mean"], i + shift, d) for i, d in enumerate(found) if d]
+        look = {"color": _color(color), "linestyle": "none", "marker": marker, "markersize": 5}
+        axis.plot([x for x, *_ in rows], [y for _, y, _ in rows], label=metric, **look)
+        for _, y, d in rows:
+            if d["low"] is not None:
+                axis.plot([100 * d["low"], 100 * d["high"]], [y, y], color=_color(color))
+    axis.set_yticks(range(len(others)), others, color=_color("ink"))
+    axis.set_ylim(len(others) - 0.5, -0.5)
+    axis.grid(axis="x", color=_color("grid"))
+    axis.set_axisbelow(True)
+    axis.xaxis.set_major_formatter(lambda x, _: f"{x:+.0f}%" if x else "0")
+    axis.set_xlabel(f"relative to {baseline}, 95% over seeds")
+
+
+def _curves(axis: Any, block: dict[str, Any]) -> None:
+    """The mean over seeds with its interval, and the baseline's final height."""
+    methods, baseline = block["methods"], block["baseline"]
+    for i, (name, found) in enumerate(methods.items()):
+        curve, color = found["curve"], _color(f"c{i % 7}")
+        x, low, high = curve["rollouts"], curve["low"], curve["high"]
+        axis.plot(x, curve["mean"], color=color, label=name, linestyle=DASHES[i // 7 % len(DASHES)])
+        if None not in low:
+            axis.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
+    axis.axhline(methods[baseline]["curve"]["mean"][-1], color=_color("muted"), linewidth=1,
+                 linestyle=":")  # fmt: skip
+    axis.grid(axis="y", color=_color("grid"))
+    axis.set_axisbelow(True)
+    axis.xaxis.set_major_locator(_locator())
+    axis.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x >= 1000 else f"{x:g}")
+    axis.set_xlabel("rollouts")
+    axis.set_ylabel(f"pass@{block['k']}")
+
+
+def _locator() -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(5)
