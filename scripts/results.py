@@ -3,19 +3,22 @@
     python scripts/results.py [STUDY]
 
 STUDY is the folder of a `gdro compare`; its results are copied first, to a folder of the study's
-name. The README shows the one called `main`. The measurements come from `gdro compare`,
-benchmarks/headroom.py, controller.py, step.py and real_text.py.
+name. The README shows `MAIN`, and of compare.json the methods that it lacks. The measurements come
+from `gdro compare`, benchmarks/headroom.py, controller.py, step.py and real_text.py.
 """
 
 import json
 import re
 import shutil
 import sys
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 README = Path(__file__).parents[1] / "README.md"
 HERE = Path(__file__).parents[1] / "docs" / "results"
+MAIN = "replay"
+"""The study that the README shows."""
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -23,12 +26,12 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
     return ["| " + " | ".join(cells) + " |" for cells in lines] + [""]
 
 
-def verdicts(results: dict[str, Any]) -> list[str]:
+def verdicts(results: dict[str, Any], but: Container[str] = ()) -> list[str]:
     """One sentence a method: what the interval allows to say."""
-    baseline, k = results["baseline"], results["k"]
+    baseline, k, seeds = results["baseline"], results["k"], len(results["seeds"])
     lines = []
     for name, found in results["methods"].items():
-        if name == baseline:
+        if name == baseline or name in but:
             continue
         said = []
         for metric in (f"pass@{k}", f"mean@{k}"):
@@ -39,7 +42,7 @@ def verdicts(results: dict[str, Any]) -> list[str]:
                 f"{metric} {word} ({gap['mean']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}], "
                 f"{gap['mean'] / base:+.1%} relative)"
             )
-        lines.append(f"* **{name}** against {baseline}: {'; '.join(said)}.")
+        lines.append(f"* **{name}** against {baseline}, {seeds} seeds: {'; '.join(said)}.")
     return [*lines, ""]
 
 
@@ -55,12 +58,6 @@ def study_section(folder: Path) -> list[str]:
     for figure in sorted(folder.glob("*.svg")):
         lines += [f"![{figure.stem}]({folder.name}/{figure.name})", ""]
     return lines
-
-
-def main_blocks() -> list[dict[str, Any]]:
-    """What the README shows: the suites of the study called `main`, until then compare.json."""
-    found = measured("main/results")
-    return list(found["suites"].values()) if found else [measured("compare")]
 
 
 def measured(name: str) -> Any:
@@ -197,12 +194,9 @@ if __name__ == "__main__":
         name = json.loads((study / "results" / "study.json").read_text())["name"]
         shutil.copytree(study / "results", HERE / name, dirs_exist_ok=True)
     (HERE / "README.md").write_text(page())
-    blocks = main_blocks()
-    said = "\n".join(
-        line
-        for block in blocks
-        for line in ([f"On {block['recipe']}:", ""] if len(blocks) > 1 else []) + verdicts(block)
-    ).strip()
+    (main,) = measured(f"{MAIN}/results")["suites"].values()
+    said = "\n".join(verdicts(main) + verdicts(measured("compare"), but=main["methods"])).strip()
+    said = said.replace("\n\n", "\n")
     text = README.read_text()
     block = re.compile(r"(<!-- results -->\n).*(<!-- /results -->)", re.S)
     README.write_text(block.sub(lambda m: f"{m[1]}{said}\n{m[2]}", text))

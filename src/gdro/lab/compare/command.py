@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from gdro.terminal import integers, quiet
 
+WIDTH = 120
+"""Of tables that go to a file or a pipe."""
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -146,7 +149,8 @@ def write_results(folder: Path, console: "Console") -> dict[str, Any]:
 def _console() -> "Console":
     from rich.console import Console
 
-    return Console()
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
 
 
 def _ended(results: dict[str, Any]) -> int:
