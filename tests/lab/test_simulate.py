@@ -14,7 +14,15 @@ from gdro.core.errors import ConfigError, DataError
 from gdro.core.presets import PRESETS
 from gdro.core.trace import read_trace
 from gdro.lab.folder import append_jsonl
-from gdro.lab.simulate import Population, Training, World, calibrate, simulate, variants
+from gdro.lab.simulate import (
+    Population,
+    Scores,
+    Training,
+    World,
+    calibrate,
+    simulate,
+    variants,
+)
 from gdro.lab.simulate.calibrate import FITTED, _at, _point
 from gdro.lab.simulate.policy import Look, Policy
 from gdro.lab.simulate.run import _advantages
@@ -24,46 +32,87 @@ ROOT = Path(__file__).parents[2]
 
 SMALL = Population(
     shares=(0.5, 0.5), rates=(0.5, 0.05), families=2, facts=8, width=16, choices=4,
-    train=48, test=40, speed=0.02, spread=0.5, slip=0.05, share=0.3, common=0.1,
+    train=48, test=40, speed=0.02, spread=0.5, slip=0.05, share=0.3, common=0.1, memory=0.2,
+    drift=2.0,
 )  # fmt: skip
 SHORT = Training(steps=8, prompts=12)
 
 
 def without_time(run):
-    return {name: value for name, value in run.items() if name != "seconds"}
+    return {name: value for name, value in run.items() if name not in ("seconds", "processor")}
 
 
 def test_every_tier_starts_at_its_rate():
     world = World(SMALL, 0)
-    success_N = Policy(world, 0.1).success(world.fact_NL)
+    success_N = Policy(world, 1.0).success(np.arange(len(world.fact_NL)))
     for tier, rate in enumerate(SMALL.rates):
-        assert success_N[world.tier_N == tier].mean() == pytest.approx(rate, rel=1e-6)
+        assert success_N[world.tier_N == tier].mean() == pytest.approx(rate, rel=1e-5)
 
 
 def test_the_gradient_is_autograds():
     rng, world = np.random.default_rng(0), World(SMALL, 0)
-    policy = Policy(world, 0.1)
+    policy = Policy(world, 1.0)
     policy.weights_DC += rng.normal(size=policy.weights_DC.shape) / 4
-    fact_PL, slot_R = world.fact_NL[:6], np.repeat(np.arange(6), 3)
-    look = Look(policy, fact_PL)
+    prompt_P, slot_R = np.arange(6), np.repeat(np.arange(6), 3)
+    look = Look(policy, prompt_P)
     choice_RL, weight_R = look.sample(slot_R, rng), rng.normal(size=len(slot_R))
     assert set(np.unique(choice_RL == 0)) == {True, False}
 
-    weights = torch.tensor(policy.weights_DC, requires_grad=True)
-    odds = torch.tensor(world.base_FC) + torch.tensor(world.features_FD) @ weights
-    pi = (1 - SMALL.slip) * torch.softmax(odds, 1)
-    pi = torch.cat([pi[:, :1], pi[:, 1:] + SMALL.slip / (SMALL.choices - 1)], 1)
-    fact_RL = fact_PL[slot_R]
-    there = torch.tensor(fact_RL < len(world.base_FC) - 1)
-    log_RL = pi[torch.tensor(fact_RL), torch.tensor(choice_RL)].log()
-    (torch.where(there, log_RL, 0.0).sum(1) * torch.tensor(weight_R)).sum().backward()
+    weights = torch.tensor(policy.weights_DC, dtype=torch.float64, requires_grad=True)
+    fact_RL = world.fact_NL[prompt_P][slot_R]
+    there_RL = torch.tensor(fact_RL < len(world.base_FC) - 1)
+    features_RLD = torch.tensor(world.features_FD[fact_RL] + world.own_ND[prompt_P[slot_R], None])
+    odds = torch.tensor(world.base_FC[fact_RL]) + features_RLD.double() @ weights
+    pi = (1 - SMALL.slip) * torch.softmax(odds, -1)
+    pi = torch.cat([pi[..., :1], pi[..., 1:] + SMALL.slip / (SMALL.choices - 1)], -1)
+    log_RL = pi.gather(-1, torch.tensor(choice_RL)[..., None])[..., 0].log()
+    log_RL = torch.where(there_RL, log_RL, 0.0)  # and a step that there is not is right
+    assert (choice_RL[~there_RL.numpy()] == 0).all()
+    (log_RL.sum(1) * torch.tensor(weight_R)).sum().backward()
+    assert weights.grad is not None
     found = look.gradient(slot_R, choice_RL, weight_R)
-    np.testing.assert_allclose(found, weights.grad.numpy(), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found, weights.grad.numpy(), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.3, 0.8])
+def test_the_features_of_a_step_have_one_length_whatever_is_its_prompts_own(memory):
+    world = World(replace(SMALL, memory=memory, width=256), 0)
+    first_ND = world.features_FD[world.fact_NL[:, 0]] + world.own_ND
+    assert (first_ND**2).sum(1).mean() == pytest.approx(1, abs=0.05)
+
+
+def test_what_is_learnt_by_heart_helps_no_other_prompt():
+    gains = []
+    for memory in (0.0, 0.99):
+        world = World(replace(SMALL, memory=memory, width=512, drift=0.0), 0)
+        policy, seen, slot_R = Policy(world, 1.0), np.arange(SMALL.train), np.arange(SMALL.train)
+        before = policy.success(seen).mean(), policy.success(world.test_N).mean()
+        right_RL = np.zeros(world.fact_NL[seen].shape, np.int64)
+        for _ in range(10):
+            policy.ascend(Look(policy, seen).gradient(slot_R, right_RL, np.ones(SMALL.train)))
+        after = policy.success(seen).mean(), policy.success(world.test_N).mean()
+        gains.append(np.subtract(after, before))
+    (known, known_others), (heart, heart_others) = gains
+    assert known_others > 0.8 * known
+    assert heart > 0.1
+    assert heart_others < 0.5 * heart
+
+
+def test_drift_grows_with_the_square_of_the_rate():
+    moved = []
+    for lr in (1.0, 2.0):
+        policy = Policy(World(SMALL, 0), lr)
+        before_FC = policy.base_FC.copy()
+        for _ in range(64):
+            policy.ascend(np.zeros_like(policy.weights_DC))
+        moved.append((policy.base_FC - before_FC)[:-1].std())
+    assert moved[0] == pytest.approx(SMALL.drift * SMALL.speed * 8, rel=0.1)
+    assert moved[1] == pytest.approx(4 * moved[0], rel=1e-3)
 
 
 def test_samples_come_as_often_as_the_policy_says():
     world = World(SMALL, 0)
-    look = Look(Policy(world, 0.1), world.fact_NL[:1])
+    look = Look(Policy(world, 1.0), np.arange(1))
     slot_R = np.zeros(40_000, np.int64)
     choice_RL = look.sample(slot_R, np.random.default_rng(0))
     solved = (choice_RL == 0).all(1).mean()
@@ -84,16 +133,16 @@ def test_advantages_are_trls():
 
 
 def test_adam_is_torchs():
-    policy = Policy(World(SMALL, 0), 0.1)
+    policy = Policy(World(SMALL, 0), 3.0)
     weights = torch.zeros(policy.weights_DC.shape, dtype=torch.float64, requires_grad=True)
-    adam = torch.optim.Adam([weights], lr=0.1, maximize=True)
+    adam = torch.optim.Adam([weights], lr=3 * SMALL.speed, maximize=True)
     rng = np.random.default_rng(0)
     for _ in range(5):
         gradient = rng.normal(size=policy.weights_DC.shape)
         policy.ascend(gradient)
         weights.grad = torch.tensor(gradient)
         adam.step()
-    np.testing.assert_allclose(policy.weights_DC, weights.detach().numpy(), rtol=1e-6)
+    np.testing.assert_allclose(policy.weights_DC, weights.detach().numpy(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -171,17 +220,34 @@ def test_a_recorded_run_reads_as_it_was(tmp_path):
 
 def test_calibration_recovers_the_speed_of_learning(tmp_path):
     training = Training(steps=40, prompts=16)
-    for seed in (10, 11):
+    for seed in (10, 11, 12, 13):
         recorded_run(tmp_path / str(seed), SMALL, training, seed)
-    runs = [tmp_path / "10", tmp_path / "11"]
+    runs = [tmp_path / str(seed) for seed in (10, 11, 12, 13)]
     wrong = replace(SMALL, train=99, test=99, shares=(0.9, 0.1), rates=(0.9, 0.8), speed=0.005)
-    found = calibrate(runs, wrong, fit=("speed",), rounds=3, candidates=8)
+    found = calibrate(runs, wrong, fit=("speed",), rounds=6, seeds=4)
     assert (found.population.train, found.population.test) == (SMALL.train, SMALL.test)
     assert found.population.shares == pytest.approx(SMALL.shares)
     assert found.population.rates == pytest.approx(SMALL.rates, abs=0.03)  # of the held-out
     assert 0.7 < found.population.speed / SMALL.speed < 1.4
-    untrained = calibrate(runs, replace(wrong, speed=0.001), fit=("slip",), rounds=1, candidates=4)
+    untrained = calibrate(runs, replace(wrong, speed=0.001), fit=("slip",), rounds=1, seeds=2)
     assert found.error < 0.06 < untrained.error
+
+
+def test_scores_without_a_trace_count_as_far_as_they_go(tmp_path):
+    training = Training(steps=40, prompts=16)
+    recorded_run(tmp_path, SMALL, training, 10)
+    after = simulate(method("grpo", {}), SMALL, replace(training, lr=2.0), 11)["after"]
+    grpo, twice = method("grpo", {}), replace(training, lr=2.0)
+    mean, passed = after["tier_mean@8"], after["tier_pass@8"]
+    known = Scores(config=grpo, training=twice, mean=mean, passed=passed)
+    found = calibrate([tmp_path], SMALL, scores=[known], fit=("speed",), rounds=1, seeds=1)
+    unknown = np.isnan(found.recorded)
+    assert unknown.sum() == 12
+    in_all = np.dot(found.population.shares, passed)
+    np.testing.assert_allclose(found.recorded[-3:], [*passed, in_all])
+    assert np.isfinite(found.error)
+    with pytest.raises(DataError, match="2 tiers"):
+        calibrate([tmp_path], SMALL, scores=[replace(known, mean=[0.5])])
 
 
 def test_a_point_of_the_search_is_a_population_and_back():
@@ -198,8 +264,10 @@ def test_calibration_needs_evaluations(tmp_path):
 def test_the_default_population_is_the_one_that_was_validated():
     """Its numbers in docs/results are of the defaults."""
     kept = json.loads((ROOT / "docs" / "results" / "simulator.json").read_text())["population"]
-    lists = {name: tuple(v) if isinstance(v, list) else v for name, v in kept.items()}
-    assert Population(**lists) == Population()
+    default = vars(Population())
+    assert kept.keys() == default.keys()
+    for name, value in kept.items():
+        assert default[name] == pytest.approx(value, rel=2e-3), name  # shares, rates are rounded
 
 
 def test_a_grid_makes_rows_of_settings_and_tables_of_training():

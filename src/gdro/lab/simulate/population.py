@@ -14,7 +14,7 @@ import numpy as np
 
 from gdro.core.errors import ConfigError
 from gdro.core.fields import Checked, setting
-from gdro.core.types import FloatArray, IntArray
+from gdro.core.types import IntArray
 
 RIGHT = 0
 """The right choice of every fact; what the others are called does not matter."""
@@ -36,18 +36,24 @@ class Population(Checked):
     facts: int = setting(24, "facts of a family at a tier", ge=5, le=10_000)
     choices: int = setting(8, "words that a step chooses among", ge=2, le=1000)
     spread: float = setting(0.0, "standard deviation of the facts' log-odds in a tier", ge=0, le=10)
-    slip: float = setting(0.0113, "share of steps that go wrong whatever is known", ge=0, le=0.5)
+    slip: float = setting(0.0131, "share of steps that go wrong whatever is known", ge=0, le=0.5)
     share: float = setting(
-        0.4804, "mean over families of what the features of a class have in common", ge=0, le=0.5
+        0.5, "mean over families of what the features of a class have in common", ge=0, le=0.5
     )
-    common: float = setting(0.0, "what the features of all facts have in common", ge=0, le=0.5)
+    common: float = setting(0.00119, "what the features of all facts have in common", ge=0, le=0.5)
     width: int = setting(
-        324, "features; the fewer, the more facts disturb each other", ge=1, le=4096
+        394, "features; the fewer, the more facts disturb each other", ge=1, le=4096
+    )
+    memory: float = setting(
+        0.346, "share of a step's features that is its prompt's own: learnt by heart", ge=0, lt=1
     )
     drift: float = setting(
-        2.897, "random walk of all log-odds: its deviation a step, in rates of Adam", ge=0, le=100
+        3.51,
+        "random walk of all log-odds: its deviation a step, in lr times rates of Adam",
+        ge=0,
+        le=100,
     )
-    speed: float = setting(0.01235, "Adam's rate at training.lr = 1", gt=0, le=10)
+    speed: float = setting(0.0193, "Adam's rate at training.lr = 1", gt=0, le=10)
     train: int = setting(960, "prompts to train on", ge=1, le=1_000_000)
     test: int = setting(512, "held-out prompts, of the same facts", ge=1, le=1_000_000)
 
@@ -80,11 +86,12 @@ class World:
 
     Attributes:
         population, seed: As given.
-        base_FC: Log-odds of each fact's choices before training; the last row, for steps that a
-            shorter prompt has not, is right with certainty.
-        features_FD: Of each fact, of squared length about 1; zeros in the last row.
+        base_FC: float32, log-odds of each fact's choices before training; the last row, for steps
+            that a shorter prompt has not, is right with certainty.
+        features_FD: float32, of each fact; zeros in the last row.
+        own_ND: float32, of each prompt, on top; squared lengths add up to about 1.
         fact_NL: int64, the facts of each prompt, training prompts first.
-        family_N, tier_N: int64.
+        family_N, tier_N, length_N: int64.
     """
 
     def __init__(self, population: Population, seed: int) -> None:
@@ -93,9 +100,10 @@ class World:
         classes = population.families * population.tiers
         num_facts = classes * population.facts
         class_F = np.repeat(np.arange(classes), population.facts)
-        self.features_FD = np.zeros((num_facts + 1, population.width))
-        self.features_FD[:-1] = self._features(rng, class_F)
         size = population.train + population.test
+        self.features_FD = np.zeros((num_facts + 1, population.width), np.float32)
+        self.features_FD[:-1] = math.sqrt(1 - population.memory) * self._features(rng, class_F)
+        self.own_ND = math.sqrt(population.memory) * self._directions(rng, size)
         # Families take turns, and tiers come in their shares within either part.
         self.family_N = np.arange(size) % population.families
         places = [_spread_evenly(n, rng) for n in (population.train, population.test)]
@@ -107,27 +115,34 @@ class World:
             population.facts, size=(size, max(LENGTHS))
         )
         self.fact_NL = np.where(np.arange(max(LENGTHS)) < length_N[:, None], drawn_NL, num_facts)
-        self.base_FC = self._base(rng, class_F)
+        self.length_N = length_N
+        self.slip_F = np.append(np.full(num_facts, population.slip, np.float32), np.float32(0))
+        self.base_FC = self._base(rng, class_F).astype(np.float32)
 
-    def _features(self, rng: np.random.Generator, class_F: IntArray) -> FloatArray:
+    def _features(self, rng: np.random.Generator, class_F: IntArray) -> np.ndarray:
         """Own, of the class, of all: random directions, weighed by what is shared.
 
         Families differ in it: their `share` is spread evenly over 0 .. 2 `share`.
         """
         p = self.population
         own, group, every = (
-            rng.normal(size=(n, p.width)) / math.sqrt(p.width)
-            for n in (class_F.size, p.families * p.tiers, 1)
+            self._directions(rng, n) for n in (class_F.size, p.families * p.tiers, 1)
         )
         place = (np.arange(p.families) + 0.5) / p.families
         share_F = (2 * p.share * (1 - p.common) * place)[class_F // p.tiers, None]
+        share_F = share_F.astype(np.float32)
         return (
             np.sqrt(1 - share_F - p.common) * own
             + np.sqrt(share_F) * group[class_F]
             + math.sqrt(p.common) * every
         )
 
-    def _base(self, rng: np.random.Generator, class_F: IntArray) -> FloatArray:
+    def _directions(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Random, of squared length about 1."""
+        width = self.population.width
+        return rng.standard_normal((count, width), np.float32) / np.float32(math.sqrt(width))
+
+    def _base(self, rng: np.random.Generator, class_F: IntArray) -> np.ndarray:
         """Log-odds such that the prompts of every tier have its rate in the mean."""
         p = self.population
         base_FC = np.zeros((class_F.size + 1, p.choices))
@@ -137,7 +152,7 @@ class World:
         kept_F = np.append(np.full(class_F.size, 1 - p.slip), 1.0)
         low_T, high_T = np.full(p.tiers, -30.0), np.full(p.tiers, 30.0)
         count_T = np.maximum(np.bincount(self.tier_N, minlength=p.tiers), 1)
-        for _ in range(40):
+        for _ in range(30):
             middle_T = (low_T + high_T) / 2
             odds_F = np.append(own_F + middle_T[tier_F], np.inf)
             solved_N = (kept_F * _sigmoid(odds_F))[self.fact_NL].prod(1)
@@ -150,15 +165,15 @@ class World:
         return base_FC
 
     @cached_property
-    def test_N(self) -> slice:
+    def test_N(self) -> IntArray:
         """The held-out prompts."""
-        return slice(self.population.train, None)
+        return np.arange(self.population.train, len(self.fact_NL))
 
 
-def _spread_evenly(size: int, rng: np.random.Generator) -> FloatArray:
+def _spread_evenly(size: int, rng: np.random.Generator) -> np.ndarray:
     """`size` numbers in [0, 1) with nearly as many in any two stretches of one length, shuffled."""
     return rng.permutation((np.arange(size) + rng.random()) / size)
 
 
-def _sigmoid(x: FloatArray) -> FloatArray:
+def _sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))

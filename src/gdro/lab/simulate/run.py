@@ -3,6 +3,7 @@
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,7 +62,8 @@ def simulate(
     Returns:
         `before` and `after`: expected mean@8, pass@8, worst family's mean@8 and both by tier on
         the held-out prompts (no sampling error); `rollouts`, `trained`, `tokens` (steps of
-        rollouts), `steps`; `reward` and `mixed`, lists by step; `seconds`.
+        rollouts), `steps`; `reward` and `mixed`, lists by step; `seconds`, and
+        `processor`, seconds of this process's time.
 
     Raises:
         ConfigError: if the prompts of a step are more than there are, or the configuration names
@@ -72,7 +74,16 @@ def simulate(
             f"training.prompts must be <= population.train = {population.train}, got "
             f"{training.prompts}"
         )
-    return _Run(config, population, training, seed, trace).train()
+    started, processor = time.perf_counter(), time.process_time()
+    run = _Run(config, population, training, seed, trace).train()
+    spent = {"processor": time.process_time() - processor}
+    return run | {"seconds": time.perf_counter() - started} | spent
+
+
+@lru_cache(maxsize=4)
+def world(population: Population, seed: int) -> World:
+    """The world of a seed, which no run changes: kept for the next method on it."""
+    return World(population, seed)
 
 
 class _Run:
@@ -85,11 +96,9 @@ class _Run:
         trace: Path | None,
     ) -> None:
         self.training, self.trace = training, trace
-        self.world = World(population, seed)
-        self.policy = Policy(self.world, population.speed * training.lr)
+        self.world = world(population, seed)
+        self.policy = Policy(self.world, training.lr)
         self.controller = Controller(config, n_mean=training.n_mean, seed=seed)
-        self.fact_NL = self.world.fact_NL[: population.train]
-        self.length_N = (self.fact_NL < len(self.world.base_FC) - 1).sum(1)
         self.rng = np.random.default_rng([seed, 1])
         self.epochs = np.random.default_rng([seed, 2])
         self.left: IntArray = np.zeros(0, np.int64)
@@ -99,7 +108,7 @@ class _Run:
 
     def _bind(self, config: ControllerConfig) -> None:
         """Makes the training prompts known; their ids are their positions."""
-        difficulty, size = config.difficulty, len(self.fact_NL)
+        difficulty, size = config.difficulty, self.world.population.train
         columns = {"family": self.world.family_N[:size], "level": self.world.tier_N[:size]}
         given: dict[str, Any] = {}
         if difficulty.source.startswith("column:"):
@@ -114,11 +123,10 @@ class _Run:
                 )
             given["level"] = columns[difficulty.level_column].tolist()
         if difficulty.prior_column is not None:  # what a perfect pass-rate column would say
-            given["prior"] = self.policy.success(self.fact_NL)
+            given["prior"] = self.policy.success(np.arange(size))
         self.controller.bind(np.arange(size), **given)
 
     def train(self) -> dict[str, Any]:
-        started = time.perf_counter()
         training, controller = self.training, self.controller
         before = self.evaluate()
         budget = training.steps * training.prompts * training.n_mean
@@ -138,7 +146,6 @@ class _Run:
             "steps": len(self.reward),
             "reward": self.reward,
             "mixed": self.mixed,
-            "seconds": time.perf_counter() - started,
         }
 
     def _writer(self, path: Path) -> TraceWriter:
@@ -173,7 +180,7 @@ class _Run:
             outcome = replace(outcome, loss_R=-advantage_R, score_R=score_R)
         kept = controller.settle(plan, outcome) if controller.rounds > 1 else slice(None)
         # As TRL's and verl's default: each token counts alike.
-        tokens = self.length_N[np.asarray(plan.prompt_P)][slot_R[kept]].sum()
+        tokens = self.world.length_N[np.asarray(plan.prompt_P)][slot_R[kept]].sum()
         weight_R = (advantage_R * plan.weight_P[slot_R])[kept] / tokens
         policy.ascend(look.gradient(slot_R[kept], choice_RL[kept], weight_R))
         return plan, outcome
@@ -184,12 +191,12 @@ class _Run:
         if self.controller.selects:
             return self.controller.select(count)
         if len(self.left) < count:  # the rest of an epoch is dropped, as trainers do
-            self.left = self.epochs.permutation(len(self.fact_NL))
+            self.left = self.epochs.permutation(self.world.population.train)
         rows, self.left = np.split(self.left, [count])
         return rows
 
     def _look(self, plan: Plan) -> Look:
-        return Look(self.policy, self.fact_NL[np.asarray(plan.prompt_P)])
+        return Look(self.policy, np.asarray(plan.prompt_P))
 
     def _outcome(self, plan: Plan, slot_R: IntArray, choice_RL: IntArray) -> Outcome:
         prompt_R = np.asarray(plan.prompt_P)[slot_R]
@@ -197,7 +204,7 @@ class _Run:
             prompt_R=prompt_R,
             slot_R=slot_R,
             correct_R=(choice_RL == RIGHT).all(1).astype(np.float64),
-            tokens_R=self.length_N[prompt_R],
+            tokens_R=self.world.length_N[prompt_R],
         )
 
     def _recall(
@@ -216,7 +223,7 @@ class _Run:
     def evaluate(self) -> dict[str, Any]:
         """Expected scores on the held-out prompts."""
         test = self.world.test_N
-        mean_N = self.policy.success(self.world.fact_NL[test])
+        mean_N = self.policy.success(test)
         passed_N = 1 - (1 - mean_N) ** K
         by_family = _means(self.world.family_N[test], mean_N)
         tier_N = self.world.tier_N[test]

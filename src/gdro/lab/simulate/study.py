@@ -122,15 +122,13 @@ def many(
     pool: Executor | None = None,
 ) -> list[list[list[dict[str, Any]]]]:
     """The runs of every block, variant and seed."""
-    jobs = [
-        (variant.config, population, block.training, seed)
-        for block in blocks
-        for variant in block.variants
-        for seed in seeds
-    ]
+    rows = [(block, variant) for block in blocks for variant in block.variants]
+    # Seed by seed: the next run finds its world made.
+    jobs = [(v.config, population, block.training, seed) for seed in seeds for block, v in rows]
     run_all: Any = map if pool is None else partial(pool.map, chunksize=4)
-    runs = iter(run_all(_one, jobs))
-    return [[[next(runs) for _ in seeds] for _ in block.variants] for block in blocks]
+    runs = list(run_all(_one, jobs))
+    by_row = iter([runs[i :: len(rows)] for i in range(len(rows))])
+    return [[next(by_row) for _ in block.variants] for block in blocks]
 
 
 def _one(job: tuple[ControllerConfig, Population, Training, int]) -> dict[str, Any]:
