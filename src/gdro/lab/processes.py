@@ -73,7 +73,7 @@ def run_jobs(
     Raises:
         RunError: if one fails; the others are stopped, and go on at the next call.
     """
-    free = list(devices) or [None] * parallel
+    free: list[str | None] = [*devices] or [None] * parallel
     assert len(free) >= parallel, (devices, parallel)
     waiting = [job for job in jobs if not job.folder.finished]
     if len(waiting) < len(jobs):
@@ -113,7 +113,7 @@ def _start(job: Job, task: Any, threads: int, device: str | None) -> _Process:
     log = folder.parent / f"{folder.name}.log"
     command = [sys.executable, "-m", "gdro.cli", "train", str(recipe)]
     command += ["--resume", "--no-page"]
-    pinned = dict.fromkeys(THREAD_VARIABLES, str(threads))
+    pinned: dict[str, str] = dict.fromkeys(THREAD_VARIABLES, str(threads))
     if device is not None:
         pinned["CUDA_VISIBLE_DEVICES"] = device
     with open(log, "ab") as file:

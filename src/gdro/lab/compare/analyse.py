@@ -164,23 +164,23 @@ def _contrast(
 
 def _stages(values: list[list[float | None] | None]) -> list[float | None]:
     """Curriculum numbers averaged over seeds, one for each of four stages."""
-    known = [[v[i] for v in values if v and v[i] is not None] for i in range(4)]
+    stages = [[v[i] for v in values if v] for i in range(4)]
+    known = [[v for v in stage if v is not None] for stage in stages]
     return [float(np.mean(stage)) if stage else None for stage in known]
 
 
 def _add_prompts(raw: Raw, suite: str, methods: dict[str, Any], k: int) -> None:
     """Adds to differences their bootstrap interval over prompts, and `families`."""
-    import pyarrow.compute as pc
+    from pyarrow.compute import field
 
     seeds, ids, family_N = raw.study["seeds"], None, []
-    table = raw.prompts.filter(pc.equal(raw.prompts["suite"], suite))
+    table = raw.prompts.filter(field("suite") == suite)
     scores: dict[str, dict[str, FloatArray]] = {}
     for name, found in methods.items():
-        mine = table.filter(pc.equal(table["method"], name))
+        mine = table.filter(field("method") == name)
         right = []
         for seed, step in zip(seeds, found["steps"], strict=True):
-            this = pc.and_(pc.equal(mine["seed"], seed), pc.equal(mine["step"], step))
-            rows = mine.filter(this)
+            rows = mine.filter((field("seed") == seed) & (field("step") == step))
             if ids is None:
                 ids, family_N = rows["id"].to_pylist(), rows["family"].to_pylist()
             if not ids or rows["id"].to_pylist() != ids:

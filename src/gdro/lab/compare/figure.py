@@ -40,7 +40,7 @@ def draw(results: dict[str, Any], folder: Path) -> list[str]:
         plans.append(("gains", list(blocks.values()), 1.5 + 0.46 * len(methods), _gains))
     if curves:
         plans.append(("curves", curves, 3.6, _curves))
-    style = {"svg.hashsalt": "gdro", "font.size": 9, "axes.spines.top": False,
+    style: Any = {"svg.hashsalt": "gdro", "font.size": 9, "axes.spines.top": False,
              "axes.spines.right": False, "axes.edgecolor": _color("muted"),
              "text.color": _color("ink"), "axes.labelcolor": _color("muted"),
              "xtick.color": _color("muted"), "ytick.color": _color("muted")}  # fmt: skip

@@ -1,0 +1,1 @@
+"""Why the methods do what they do, measured on frozen checkpoints (see `__main__`)."""

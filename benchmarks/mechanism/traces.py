@@ -1,0 +1,160 @@
+"""What recorded runs say: WSE and VarProxy, mixed groups, lead-lag, slopes, regret, scores."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from gdro.core.theory import Hedge, hedge_bound, moving_average_bound
+from gdro.core.trace import Trace, read_trace
+from gdro.core.types import FloatArray
+from gdro.core.variance import log_slope, var_proxy, wse
+from gdro.lab.stats import paired_difference
+
+LEARNING_RATE = 8e-4
+NEAR = {"base": ("grpo", 0, 5)} | {
+    f"{run}, {step}": (run, step - 10, step + 10)
+    for run in ("grpo", "rollout")
+    for step in (50, 150)
+}
+"""Recorded steps that a stage is compared with: the first five, or ten on either side."""
+
+
+def interval(gaps: Sequence[float]) -> dict[str, Any]:
+    """Mean with its 95% t interval; no interval for a single value."""
+    gap = paired_difference(gaps, [0.0] * len(gaps))
+    return {"mean": gap.mean, "low": gap.low, "high": gap.high, "runs": gap.pairs}
+
+
+def method_of(trace: Trace) -> str:
+    """The preset; or allocator and aggregation, where rollouts do not count alike."""
+    rollout = trace.header["config"]["rollout"]
+    if rollout["aggregation"] == "rollout":
+        return trace.header["method"]
+    return f"{rollout['allocator']}, {rollout['aggregation']}"
+
+
+def of_trace(trace: Trace) -> dict[str, float]:
+    """Means over the steps where the quantity is defined."""
+    found: dict[str, Any] = defaultdict(list)
+    every = zip(*(trace.per_bin(k) for k in ("prompts_B", "rollouts_B", "variance_B")), strict=True)
+    for prompts_B, rollouts_B, v_B in every:
+        on = prompts_B > 0
+        if not on.any():
+            continue
+        share_B, n_B, v_B = prompts_B[on] / prompts_B.sum(), rollouts_B[on] / prompts_B[on], v_B[on]
+        even = np.full(n_B.size, rollouts_B.sum() / prompts_B.sum())
+        # The paper's: shares of prompts. The trace's own are of what the aggregation averages.
+        found["wse_prompts"].append(wse(share_B, v_B, n_B) / wse(share_B, v_B, even) - 1)
+        found["varproxy_prompts"].append(
+            var_proxy(share_B, v_B, n_B) / var_proxy(share_B, v_B, even) - 1
+        )
+        found["slope"].append(log_slope(v_B, n_B))
+        found["n_hardest"].append(n_B[0])
+        found["n_easiest"].append(n_B[-1])
+    for name in ("wse", "varproxy"):
+        found[name] = trace.column(name) / trace.column(f"{name}_uniform") - 1
+    for name in ("mixed_fraction", "lead_lag", "rollout_lead_lag"):
+        found[name] = trace.column(name)
+    return {name: float(np.nanmean(values)) for name, values in found.items()}
+
+
+def regret(trace: Trace) -> dict[str, float]:
+    """Of the adversary's q against the best single bin in hindsight, on the bins' recorded errors.
+
+    q is that of before the step. A bin without a prompt in a step has its last error, and before
+    its first the mean of the others.
+    """
+    config = trace.header["config"]["prompt"]
+    error_TB = 1 - trace.per_bin("correct_B")
+    q_TB = np.vstack([np.full((1, trace.num_bins), 1 / trace.num_bins), trace.per_bin("q_B")[:-1]])
+    started = ~np.isnan(error_TB).all(axis=1)
+    error_TB, q_TB = error_TB[started], q_TB[started]
+    filled_TB = np.empty_like(error_TB)
+    last_B: FloatArray = np.full(trace.num_bins, np.nan)
+    for t, error_B in enumerate(error_TB):
+        last_B = np.where(np.isnan(error_B), last_B, error_B)
+        filled_TB[t] = np.where(np.isnan(last_B), np.nanmean(last_B), last_B)
+    rounds, bins = filled_TB.shape
+    best = float(filled_TB.sum(axis=0).max())
+    rate = float(np.sqrt(8 * np.log(bins) / rounds))
+    player = Hedge(bins, rate)
+    for error_B in filled_TB:
+        player.observe(error_B)
+    return {
+        "rounds": rounds, "eta": config["eta"],
+        "regret": (best - float((q_TB * filled_TB).sum())) / rounds,
+        "bound": moving_average_bound(bins, rounds, config["eta"], config["beta"], config["gamma"])
+        / rounds,
+        "uniform": (best - float(filled_TB.mean(axis=1).sum())) / rounds,
+        "hedge": player.regret / rounds, "hedge_bound": hedge_bound(bins, rounds, rate) / rounds,
+        "entropy": float(trace.column("entropy")[started].mean()),
+    }  # fmt: skip
+
+
+def near(run: Path, low: int, high: int) -> dict[str, float]:
+    """Recorded around a checkpoint: mixed groups, and the root mean square gradient norm."""
+    trace = read_trace(run / "trace.jsonl")
+    around = (trace.steps >= low) & (trace.steps < high)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    norms = [x["grad_norm"] for x in lines if "grad_norm" in x and low < x["step"] <= high]
+    tokens = trace.column("tokens")[around].sum() / trace.column("rollouts")[around].sum()
+    return {
+        "mixed": float(trace.column("mixed_fraction")[around].mean()), "tokens": float(tokens),
+        "grad_norm": float(np.sqrt(np.mean(np.square(norms)))), "steps": len(norms),
+    }  # fmt: skip
+
+
+def of_runs(runs: Path, folders: list[Path]) -> dict[str, Any]:
+    """All that is read of finished runs at the recipe's learning rate.
+
+    Args:
+        runs: Folder of the runs whose checkpoints are measured.
+        folders: Folders of more runs; one level below them are the runs.
+    """
+    rows: dict[str, list[dict[str, float]]] = defaultdict(list)
+    regrets: dict[str, list[dict[str, float]]] = defaultdict(list)
+    scores: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
+    for file in sorted(f for folder in folders for f in folder.glob("*/trace.jsonl")):
+        recipe = yaml.safe_load((file.parent / "recipe.yaml").read_text())
+        trace = read_trace(file)
+        finished = len(trace.records) == recipe["max_steps"]
+        if not finished or float(recipe["learning_rate"]) != LEARNING_RATE:
+            continue
+        name = method_of(trace)
+        rows[name].append(of_trace(trace))
+        if name in ("prompt", "joint"):
+            regrets[name].append(regret(trace))
+        for line in (file.parent / "evals.jsonl").read_text().splitlines():
+            found = json.loads(line)
+            if found["split"] == "test" and found["step"] == recipe["max_steps"]:
+                scores[name][int(recipe["seed"])] = {
+                    "mean": found["mean@8"], "pass@8": found["pass@8"]
+                }  # fmt: skip
+    real = {}
+    for name, own in sorted(scores.items()):
+        pairs = sorted(own.keys() & scores["grpo"].keys())
+        real[name] = {"seeds": pairs} | {
+            metric: {
+                "score": float(np.mean([own[s][metric] for s in own])),
+                "gain": interval([own[s][metric] - scores["grpo"][s][metric] for s in pairs]),
+            }
+            for metric in ("mean", "pass@8") if pairs
+        }  # fmt: skip
+    return {
+        "near": {stage: near(runs / run, low, high) for stage, (run, low, high) in NEAR.items()},
+        "traces": {
+            name: {key: interval([row[key] for row in own]) for key in own[0]}
+            for name, own in sorted(rows.items())
+        },
+        "regret": {
+            name: {"runs": len(own)}
+            | {key: float(np.mean([row[key] for row in own])) for key in own[0]}
+            for name, own in regrets.items()
+        },
+        "real": {name: row for name, row in real.items() if "mean" in row},
+    }  # fmt: skip

@@ -1,0 +1,38 @@
+"""How numbers are put: tables, intervals, spans."""
+
+from typing import Any
+
+Report = dict[str, Any]
+METRICS = ("mean", "pass@8")
+SHORT = {"mean": "mean@8", "pass@8": "pass@8"}
+
+
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(cells) + " |" for cells in lines] + [""]
+
+
+def number(x: float | None, form: str = ".2f") -> str:
+    return "–" if x is None else f"{x:{form}}"
+
+
+def gain(found: dict[str, Any]) -> str:
+    """A mean with its interval."""
+    if found["low"] is None:
+        return f"{found['mean']:+.3f} (one pair)"
+    return f"{found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
+
+
+def percent(found: dict[str, Any]) -> str:
+    if found["low"] is None:
+        return f"{found['mean']:+.0%}"
+    return f"{found['mean']:+.0%} [{found['low']:+.0%}, {found['high']:+.0%}]"
+
+
+def span(values: list[float | None], form: str = ".2f") -> str:
+    known = [v for v in values if v is not None]
+    return f"{min(known):{form}} to {max(known):{form}}" if known else "–"
+
+
+def noise(stage: dict[str, Any], name: str) -> float:
+    return stage["allocation"]["std, neutral"][name]["attained"]
