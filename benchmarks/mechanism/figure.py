@@ -5,6 +5,9 @@ from pathlib import Path
 from benchmarks.mechanism.learning import REAL
 from benchmarks.mechanism.words import Report
 
+LINE = 0.02
+"""Height of a line of small print, in pass@8."""
+
 
 def draw(report: Report, path: Path) -> None:
     """The figure."""
@@ -37,15 +40,16 @@ def draw(report: Report, path: Path) -> None:
     for i, name in enumerate(shown):
         history = report["training"][name]["history"]
         right.plot(steps, [h["pass@8"] for h in history], color=f"C{i}", label=name)
-    for name, key in REAL.items():
-        if found := report["real"].get(key):
-            color = f"C{shown.index(name)}" if name in shown else "0.4"
-            right.scatter([steps[-1]], [found["pass@8"]["score"]], color=color, s=24, zorder=3)
-            right.annotate(
-                f" {key}", (steps[-1], found["pass@8"]["score"]), fontsize=6, va="center"
-            )
+    real = [(report["real"][key]["pass@8"]["score"], key, name)
+            for name, key in REAL.items() if key in report["real"]]  # fmt: skip
+    free = 0.0  # labels of like scores stand above one another
+    for score, key, name in sorted(real):
+        color = f"C{shown.index(name)}" if name in shown else "0.4"
+        right.scatter([steps[-1]], [score], color=color, s=24, zorder=3)
+        free = max(score, free + LINE)
+        right.annotate(key, (steps[-1] + 4, free), fontsize=6.5, va="center")
     right.set(title="training without noise (dots: real runs)", xlabel="step", ylabel="test pass@8")
-    right.set_xlim(0, steps[-1] * 1.32)
+    right.set_xlim(0, steps[-1] * 1.45)
     for axis in axes:
         axis.legend(fontsize=7, frameon=False)
         axis.spines[["top", "right"]].set_visible(False)

@@ -21,7 +21,7 @@ from gdro.lab.simulate.study import TRAINING, many, processes, results, variants
 
 DESCRIPTION = """\
 Simulate RL training: softmax policies that share skills, no network, under the real controller.
-A run takes a fifth of a second or less. Not accepted against real training yet: what it says is
+A run takes a fraction of a second. Not accepted against real training yet: what it says is
 a hint for what to train (docs/simulation.md).
 
   gdro simulate                                     grpo, prompt, rollout, joint; 16 seeds
