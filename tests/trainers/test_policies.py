@@ -55,7 +55,15 @@ def test_every_policy_trains(model: str, tmp_path: Path, policy: str) -> None:
         model, tmp_path, dataset=prompts(24), max_steps=7, **POLICIES[policy],
         save_strategy="steps", save_steps=5,
     )  # fmt: skip
-    before = weights(trainer)
+    before, learnt = weights(trainer), []
+    score = trainer._generate_and_score_completions
+
+    def scoring(inputs: Any) -> Any:
+        output = score(inputs)
+        learnt.append(int(output["completion_mask"].sum()))
+        return output
+
+    trainer._generate_and_score_completions = scoring  # type: ignore[method-assign]
     trainer.train()
     assert not same_weights(before, weights(trainer))
     records = read_trace(tmp_path / "trace.jsonl").records
@@ -69,8 +77,9 @@ def test_every_policy_trains(model: str, tmp_path: Path, policy: str) -> None:
     else:
         assert generated == [16] * 7
         assert trainer.spent["rollouts"] == 7 * 16
-    booked = trainer.controller.ledger.state_dict()
+    booked = trainer.controller.ledger.state_dict() | {"trained_tokens": sum(learnt)}
     assert booked == trainer.spent | {"replayed": 0}
+    assert (sum(learnt) == booked["tokens"]) == (policy not in ROUNDS)
     resumed = make_trainer(
         model, tmp_path, dataset=prompts(24), max_steps=7, **POLICIES[policy],
         save_strategy="steps", save_steps=5,
