@@ -320,6 +320,42 @@ def test_vllm_answers_the_prompt_it_was_asked(
     assert all(log["rewards/echo/mean"] == 1 for log in logs)
 
 
+def test_a_replayed_rollout_is_not_corrected_for_vllm(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not sampled by the present one: its ratio is 1, the others' is TRL's."""
+    monkeypatch.setattr("trl.trainer.grpo_trainer.VLLMGeneration", ServerMode)
+    calls = iter(range(10**6))
+
+    def seldom(completions: list[str], **_: Any) -> list[float]:
+        return [float(next(calls) % 5 == 0) for _ in completions]
+
+    trainer = make_trainer(
+        model, tmp_path, rewards=seldom, use_vllm=True, vllm_mode="server", max_steps=8,
+        gdro_preset="rollout_replay", dataset=prompts(8),
+    )  # fmt: skip
+    seen: list[tuple[set[int], torch.Tensor]] = []
+    recall, score = trainer.controller.recall, trainer._generate_and_score_completions
+
+    def recalling(plan: Any, outcome: Any) -> Any:
+        found = recall(plan, outcome)
+        seen.append((set(found[0]), torch.empty(0)))
+        return found
+
+    def scoring(inputs: Any) -> Any:
+        output = score(inputs)
+        seen[-1] = (seen[-1][0], output["importance_sampling_ratio"])
+        return output
+
+    trainer.controller.recall = recalling  # type: ignore[method-assign]
+    trainer._generate_and_score_completions = scoring  # type: ignore[method-assign]
+    trainer.train()
+    assert sum(len(rows) for rows, _ in seen) > 3
+    for rows, ratio in seen:
+        ones = torch.isclose(ratio, torch.ones_like(ratio)).all(dim=-1)
+        assert set(torch.nonzero(ones).flatten().tolist()) == rows
+
+
 def test_hooks_are_checked_at_start(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
