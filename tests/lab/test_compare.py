@@ -137,6 +137,15 @@ def test_a_mistake_shows_before_anything_runs(tmp_path, here):
         run(grid_split="test")
     with pytest.raises(ConfigError, match="judged with max_new_tokens = 20, the suite says 12"):
         run(methods={"grpo": {}, "long": {"gdro_preset": "grpo", "max_completion_length": 20}})
+    for setting, said in (
+        ({"verify_tolerance": 0.5}, "verify_tolerance = 0.5, the suite says 0.0"),
+        ({"correct_func": "numeric"}, "correct_func = .*numeric.*, the suite says"),
+        ({"gdro_replay_successes": True, "gdro_select_policy": "dapo"}, "replay.successes must be"),
+        ({"gdro_rollout_allocator": "fixed", "gdro_rollout_quotas": [1, 2]}, "rollout.quotas must"),
+        ({"dataset_train_split": "test"}, "would train on the prompts that it is judged by"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            run(methods={"grpo": {}, "other": {"gdro_preset": "grpo"} | setting})
     with pytest.raises(ConfigError, match="a comparison needs eval_after"):
         run((*FLAGS, "--eval_after=false"))
     assert here == []
@@ -158,6 +167,12 @@ def test_a_mistake_shows_before_anything_runs(tmp_path, here):
             "same number of points to tune over, got grpo 4, joint 2",
         ),
         ({"contrasts": {"c": {"grpo": 1}}}, "weights must sum to 0"),
+        ({"contrasts": ["a"]}, "contrasts must be a mapping"),
+        ({"methods": [{"grpo": {}}]}, "methods must be a list of distinct"),
+        ({"seeds": [[0]]}, "seeds must be a list of distinct"),
+        ({"grid_dataset": ["a"]}, "grid_dataset must be a name"),
+        ({"suites": {"a": {"learning_rate": 1}}}, "suites.a: learning_rate is in the grid too"),
+        ({"suites": {"a": {"gdro": {"preset": "joint"}}}}, "suites.a: gdro_preset is set by"),
         ({"contrasts": {"c": {"gpro": 1}}}, "gpro is no method; did you mean grpo"),
     ],
 )

@@ -41,7 +41,8 @@ class Controller:
         controller.observe(plan, outcome)
 
     Args:
-        config: The method; None takes the default preset.
+        config: The method; None takes the default preset, whose memory an engine asks with `recall`
+            and fills with `remember`.
         n_mean: Mean number of rollouts a prompt: a step of P prompts gets exactly P * n_mean.
         seed: Of the one generator that breaks ties and draws.
         std_scaled: Whether the engine divides advantages by the std of their group (D16, D18).

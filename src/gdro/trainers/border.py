@@ -58,7 +58,8 @@ def check_supported(args: Any, dataset: Any, kwargs: dict[str, Any]) -> None:
         if named := [name for name, value in given.items() if value]:
             raise UnsupportedError(
                 f"replay.successes is not supported with {named[0]}: a remembered rollout has "
-                "neither tool calls nor the log-probabilities of its sampling"
+                "neither tool calls nor the log-probabilities of its sampling; "
+                "gdro_preset=rollout has no memory"
             )
     if args.loss_type not in CLIPPED_LOSSES and config.loss_needed_by:
         raise UnsupportedError(

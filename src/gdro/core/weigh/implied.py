@@ -10,7 +10,7 @@ from gdro.core.weigh.cap import mean_one_over_seen
 
 
 class Implied(Weigher):
-    """n h(n, p) / h(n_mean, p) of `hard_first`, mean 1: the control to that allocation.
+    """n h(n, p) / h(n_mean, p) of `hard_first`, scaled to mean 1: the control to that allocation.
 
     A rollout count is also a weight (method D16): with rollouts averaged alike, n std-scaled ones
     push n h(n, p) as hard (without std scaling n - 1). Here every prompt is weighed by what

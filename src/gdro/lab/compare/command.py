@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,14 +59,16 @@ def main(arguments: Sequence[str]) -> int:
 
     source, rest = recipe_first(arguments)
     known, flags = parser.parse_known_args(rest)
-    if known.results:
-        if len(arguments) > 2 or flags:
+    if known.results is not None:
+        others = [name for name, value in vars(known).items()
+                  if value != parser.get_default(name) and name != "results"]  # fmt: skip
+        if others or flags or arguments[:1] == [source]:
             raise ConfigError("--results stands alone: all else is in the folder it names")
         return _ended(write_results(known.results, _console()))
     if known.out is None:
         raise ConfigError("--out is missing: the folder of the comparison")
     devices = [name for name in (known.devices or "").split(",") if name]
-    parallel = known.parallel or len(devices) or 2
+    parallel = (len(devices) or 2) if known.parallel is None else known.parallel
     for name, value in (("parallel", parallel), ("threads", known.threads)):
         if value < 1:
             raise ConfigError(f"--{name} must be >= 1, got {value}")
@@ -79,7 +82,11 @@ def main(arguments: Sequence[str]) -> int:
     from gdro.lab.folder import write_page
 
     study = _study(source, known, flags)
+    if known.out.exists() and not known.out.is_dir():
+        raise ConfigError(f"--out must be a folder, {known.out} is a file")
     quiet()
+    # SIGTERM ends the runs too, as ctrl-C does: none is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = _console()
     folders = compare(study, known.out, parallel=parallel, threads=known.threads,
                       devices=devices, console=console)  # fmt: skip
@@ -93,13 +100,13 @@ def main(arguments: Sequence[str]) -> int:
 def _study(source: str, known: argparse.Namespace, flags: list[str]) -> "Study":
     """The study of a file, or that of a recipe and the flags."""
     from gdro.core.errors import ConfigError
-    from gdro.lab.compare.study import parse_grid, read_study, study_of
+    from gdro.lab.compare.study import KEYS, parse_grid, read_study, study_of
     from gdro.lab.recipe import read_mapping, recipe_name
 
     path = Path(source)
     names = ("methods", "seeds", "grid", "grid_seeds", "grid_split", "grid_dataset")
     given = {name: getattr(known, name) for name in names if getattr(known, name) is not None}
-    if path.is_file() and {"methods", "suites"} & read_mapping(path).keys():
+    if path.is_file() and set(KEYS) & read_mapping(path).keys():
         if given:
             raise ConfigError(f"--{next(iter(given)).replace('_', '-')}: {source} says it")
         return read_study(path, flags)

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from gdro.core.controller import Controller
 from gdro.core.errors import ConfigError
 from gdro.lab.compare.analyse import best_points
 from gdro.lab.compare.gather import gather, run_rows, write_raw
@@ -13,6 +15,10 @@ from gdro.lab.compare.study import RESULTS, Method, Point, Study, Suite
 from gdro.lab.evaluator import evaluate_base, terms
 from gdro.lab.processes import Job, run_jobs
 from gdro.lab.recipe import Recipe, resolve
+
+JUDGE = ("verify_policy", "verify_tolerance", "allow_bad_golds", "drop_cjk", "max_prompt_tokens",
+         "dataset_layout", "prompt_column", "answer_column", "id_column")  # fmt: skip
+"""Settings of a run that decide which answers are right, and which prompts are there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,12 +168,13 @@ class SuitePlan:
         self._check_judged(run for run in self.tuning() if run.seed == first)
 
     def _check_judged(self, runs: Iterable[Run]) -> None:
-        common = terms(self.common)
+        common = _judged(self.common)
         for run in runs:
             recipe = run.recipe()
             if not recipe.run.eval_after:
                 raise ConfigError(f"{run.job.name}: a comparison needs eval_after")
-            found = terms(recipe)
+            self._check_method(run, recipe)
+            found = _judged(recipe)
             for key, value in common.items():
                 prompts = key in ("dataset", "split")  # tuning has others, for all alike
                 if found[key] != value and not (prompts and run.phase == "tuning"):
@@ -176,10 +183,28 @@ class SuitePlan:
                         f"says {value}: a comparison judges all its runs alike"
                     )
 
+    def _check_method(self, run: Run, recipe: Recipe) -> None:
+        """What a run finds only as it starts: policies that do not go together, tested prompts."""
+        training, data = recipe.training, recipe.run
+        tested = (data.dataset_test_name or data.dataset_name, data.dataset_test_split)
+        if _same_prompts((data.dataset_name, data.dataset_train_split), tested):
+            raise ConfigError(f"{run.job.name}: would train on the prompts that it is judged by")
+        try:
+            Controller(training.controller_config, n_mean=training.num_generations)
+        except ConfigError as error:
+            raise ConfigError(f"{run.job.name}: {error}") from None
+
     def base(self, console: Console) -> Path:
         """The evaluation of the base model, made once for all runs."""
         evaluate_base(self.common, self.base_file, console)
         return self.base_file
+
+
+def _judged(recipe: Recipe) -> dict[str, Any]:
+    """What decides how a run is judged."""
+    run = recipe.run
+    marker = {"correct_func": [run.correct_func] if run.correct_func else run.reward_funcs}
+    return terms(recipe) | marker | {name: getattr(run, name) for name in JUDGE}
 
 
 def _same_prompts(one: tuple[str, str], other: tuple[str, str]) -> bool:

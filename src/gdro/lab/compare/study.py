@@ -161,10 +161,10 @@ def study_of(name: str, values: Mapping[str, Any], flags: Sequence[str] = ()) ->
         seeds=_seeds(given.get("seeds"), "seeds"),
         grid_seeds=_seeds(given.get("grid_seeds", [0]), "grid_seeds"),
         grid_split=str(given.get("grid_split", "validation")),
-        grid_dataset=given.get("grid_dataset"),
+        grid_dataset=_text(given.get("grid_dataset"), "grid_dataset"),
         contrasts={
             str(n): _mapping(weights, f"contrasts.{n}")
-            for n, weights in (given.get("contrasts") or {}).items()
+            for n, weights in _mapping(given.get("contrasts", {}), "contrasts", empty=True).items()
         },
     )
     _check_alike(study, settings, suites)
@@ -221,8 +221,17 @@ def _mapping(values: Any, where: str, *, empty: bool = False) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
+def _text(value: Any, where: str) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(f"{where} must be a name, got {value!r}")
+    return value
+
+
 def _distinct(values: Any, where: str) -> list[Any]:
-    if not isinstance(values, list | tuple) or not values or len(set(values)) < len(values):
+    plain = isinstance(values, list | tuple) and all(
+        isinstance(value, str | int | float) for value in values
+    )
+    if not plain or not values or len(set(values)) < len(values):
         raise ConfigError(f"{where} must be a list of distinct values, got {values!r}")
     return list(values)
 
@@ -253,7 +262,7 @@ def _safe(name: str, what: str) -> str:
 def _check_alike(study: Study, settings: dict[str, Any], suites: dict[str, Any]) -> None:
     """That all runs are judged alike, and that nothing is set twice."""
     rooms = {"settings": settings}
-    rooms |= {f"suites.{name}": dict(own or {}) for name, own in suites.items()}
+    rooms |= {f"suites.{name}": _settings(own, f"suites.{name}") for name, own in suites.items()}
     rooms |= {f"methods.{method.name}": method.settings for method in study.methods}
     grids = {f"methods.{method.name}": method.grid for method in study.methods}
     for room, values in rooms.items():
@@ -261,7 +270,8 @@ def _check_alike(study: Study, settings: dict[str, Any], suites: dict[str, Any])
             if name in GIVEN or (name == "gdro_preset" and not room.startswith("methods.")):
                 said = GIVEN.get(name, "methods")
                 raise ConfigError(f"{room}: {name} is set by the comparison; use {said}")
-            if any(name in grid for owner, grid in grids.items() if room in ("settings", owner)):
+            shared = room == "settings" or room.startswith("suites.")
+            if any(name in grid for owner, grid in grids.items() if shared or room == owner):
                 raise ConfigError(f"{room}: {name} is in the grid too")
     for room, grid in grids.items():
         for name in (*grid, *rooms[room]):

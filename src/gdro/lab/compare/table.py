@@ -66,8 +66,8 @@ def reached(results: dict[str, Any]) -> Cells:
 
 def cost(results: dict[str, Any]) -> Cells:
     """What each method was run with, and what a run of it spent."""
-    head = ["method", "values", "steps", "rollouts", "screened", "trained", "tokens"]
-    rows = [[*head, "of baseline's", "trained tokens", "seconds"]]
+    head = ["method", "values", "steps", "rollouts", "screened", "trained", "tokens generated"]
+    rows = [[*head, "of baseline's", "tokens trained", "seconds"]]
     base = np.mean(results["methods"][results["baseline"]]["tokens"])
     for name, found in results["methods"].items():
         screened = [r - t for r, t in zip(found["rollouts"], found["trained"], strict=True)]
@@ -77,7 +77,7 @@ def cost(results: dict[str, Any]) -> Cells:
             _range(screened), _range(found["trained"]), _range(found["tokens"]),
             f"{np.mean(found['tokens']) / base:.3f}",
             "" if None in trained_tokens else _range(trained_tokens),
-            f"{np.mean(found['seconds']):.0f}",
+            f"{np.min(found['seconds']):.0f}",
         ])  # fmt: skip
     return rows
 
@@ -131,7 +131,11 @@ def parts(results: dict[str, Any]) -> list[Part]:
         interval = f"to {baseline}, of one seed: no interval over seeds"
     said = f"differences {interval}; relative: divided by {baseline}'s mean"
     if any("prompts" in d for m in results["methods"].values() for d in m["difference"].values()):
-        said += "; over prompts: the difference's 95% bootstrap interval for other prompts"
+        said += (
+            "; over prompts: the difference's 95% bootstrap interval for other prompts and these "
+            "seeds, as the others are for other seeds and these prompts"
+        )
+    said += "; worst family: the lowest within each run"
     equal = "equal rollouts" if results["equal_rollouts"] else _unequal(results)
     lead = (
         "four stages, each a quarter of the steps; lead–lag below 0: the weights lead to harder "
@@ -140,9 +144,10 @@ def parts(results: dict[str, Any]) -> list[Part]:
     mean, passed, _ = _metrics(results)
     reach = (
         f"rollouts at which the mean {passed} over seeds first reaches {baseline}'s final one, as "
-        f"a share of {baseline}'s rollouts (interpolated; 95% bootstrap interval over seeds)"
+        f"a share of {baseline}'s rollouts (interpolated; 95% bootstrap interval over seeds, too "
+        "narrow for fewer than eight)"
     )
-    screened = "; screened: generated, not trained on"
+    screened = "; screened: generated, not trained on; seconds: of the quickest run"
     found = [
         Part(title=f"{results['recipe']}, {results['split']} split",
              note=f"means over {over}, at the last step", cells=scores(results)),
@@ -156,7 +161,8 @@ def parts(results: dict[str, Any]) -> list[Part]:
                  cells=families(results, m), wide=True)
             for m in (passed, mean)
         ),
-        Part(title="Tuning", note="* is the value used", cells=tuning(results)),
+        Part(title="Tuning", note="* is the value used: does it stand at an end of its grid?",
+             cells=tuning(results)),
     ]  # fmt: skip
     return [part for part in found if part.cells]
 
