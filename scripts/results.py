@@ -42,6 +42,8 @@ def verdicts(results: dict[str, Any], but: Container[str] = ()) -> list[str]:
             if gap := found["difference"].get(metric):
                 base = sum(results["methods"][baseline][metric]) / len(seeds)
                 said.append(f"{label} {told(gap)}, {gap['mean'] / base:+.1%} relative)")
+        if (needs := found.get("reaches", {})).get("share"):
+            said.append(f"{baseline}'s final pass@{k} with {needs['share']:.0%} of its rollouts")
         lines.append(f"* **{name}** against {against}: {'; '.join(said)}.")
     return [*lines, ""]
 
@@ -60,7 +62,10 @@ def study_section(folder: Path) -> list[str]:
     results = json.loads((folder / "results.json").read_text())
     page = f"{folder.name}/results.md"
     lines = [f"## Study {results['study']}", ""]
-    lines += [f"Same tuning trials, last step, tested once: tables in [{page}]({page}).", ""]
+    blocks = results["suites"].values()
+    tuned = any(m["tuning"] for block in blocks for m in block["methods"].values())
+    trials = "The same number of tuning trials" if tuned else "Rates as stated, not tuned here"
+    lines += [f"{trials}; the last step, tested once. Tables: [{page}]({page}).", ""]
     for suite, block in results["suites"].items():
         fair = "" if block["equal_rollouts"] else " **Not at equal rollouts.**"
         lines += [f"On {suite}:{fair}", "", *verdicts(block)]
@@ -92,7 +97,7 @@ def page() -> str:
         lines += [
             f"## Methods at equal rollouts, {len(results['seeds'])} seeds",
             "",
-            f"`gdro compare {results['recipe']} --methods {','.join(results['methods'])} --seeds "
+            f"`gdro compare {results['recipe']} --out F --methods {','.join(results['methods'])} --seeds "
             f"{','.join(map(str, results['seeds']))} --grid learning_rate={','.join(rates)}`: the",
             "same grid for every method on the validation split, the test split touched once, the",
             "last step evaluated (no peak picking). Details: [compare.md](compare.md).",
