@@ -66,7 +66,11 @@ def study_section(folder: Path) -> list[str]:
     blocks = results["suites"].values()
     tuned = any(m["tuning"] for block in blocks for m in block["methods"].values())
     trials = "The same number of tuning trials" if tuned else "Rates as stated, not tuned here"
-    lines += [f"{trials}; the last step, tested once. Tables: [{page}]({page}).", ""]
+    lines += [
+        f"{trials}; the last step, tested once. Tables: [{page}]({page});",
+        "what was expected, and what it means: [study.md](../study.md).",
+        "",
+    ]
     for suite, block in results["suites"].items():
         fair = "" if block["equal_rollouts"] else " **Not at equal rollouts.**"
         lines += [f"On {suite}:{fair}", "", *verdicts(block)]

@@ -19,7 +19,7 @@ from gdro.lab.compare.plan import SuitePlan, compare
 from gdro.lab.compare.study import parse_grid, study_of
 from gdro.lab.compare.table import console_tables
 from gdro.lab.evaluator import evaluate_base
-from gdro.lab.folder import RunFolder, append_jsonl
+from gdro.lab.folder import RunFolder, append_jsonl, write_json
 from gdro.lab.processes import Job, RunError, _steps_done, run_jobs
 from gdro.lab.progress import ProgressLine
 from gdro.lab.recipe import read_settings, resolve
@@ -120,6 +120,14 @@ def test_a_comparison(tmp_path, here, monkeypatch):
         if row["method"] == "joint" and row["phase"] == "test" and row["last"]:
             row["rollouts"] = 129
     assert analyse(raw)["suites"]["arithmetic"]["equal_rollouts"]
+    about = json.loads((folder / FILES[2]).read_text())
+    write_json(folder / FILES[2], {k: v for k, v in about.items() if k != "methods"})
+    with pytest.raises(DataError, match=r"study\.json: lacks methods"):
+        read_raw(folder)
+    write_json(folder / FILES[2], about)
+    raw.runs[:] = [row for row in raw.runs if row["phase"] != "base"]
+    with pytest.raises(DataError, match="lacks the base model of arithmetic"):
+        analyse(raw)
     (folder / FILES[0]).unlink()
     with pytest.raises(DataError, match=r"no runs\.parquet"):
         read_raw(folder)

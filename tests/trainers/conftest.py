@@ -83,7 +83,7 @@ def settings(folder: Any, **changes: Any) -> dict[str, Any]:
         "num_generations": 4, "max_completion_length": 6, "learning_rate": 1e-2, "use_cpu": True,
         "bf16": False, "report_to": "none", "disable_tqdm": True, "save_strategy": "no",
         "logging_steps": 1, "lr_scheduler_type": "constant", "dataloader_pin_memory": False,
-        "gradient_checkpointing": False, "gdro_preset": "joint",
+        "gradient_checkpointing": False,
     } | changes  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def make_trainer(
     return GDROTrainer(
         model,
         rewards,
-        GDROConfig(**settings(folder, **changes)),
+        GDROConfig(**{"gdro_preset": "joint"} | settings(folder, **changes)),
         prompts() if dataset is None else dataset,
         processing_class=AutoTokenizer.from_pretrained(model),
         correct_func=correct_func,

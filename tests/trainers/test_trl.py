@@ -41,6 +41,7 @@ class Watching(GDROTrainer):
 def watched(model: str, folder: Path, **changes: Any) -> Watching:
     rewards, correct = changes.pop("rewards", rare), changes.pop("correct_func", None)
     dataset = changes.pop("dataset", None) or prompts()
+    changes = {"gdro_preset": "joint"} | changes
     trainer = Watching(
         model, rewards, GDROConfig(**settings(folder, **changes)), dataset,
         processing_class=AutoTokenizer.from_pretrained(model), correct_func=correct,

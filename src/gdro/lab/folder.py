@@ -187,6 +187,8 @@ class RunFolder:
         Raises:
             ConfigError: naming the setting that differs.
         """
+        if not self.recipe.exists():
+            raise ConfigError(f"{self.path} holds a run without its {self.recipe.name}")
         stored = _leaves(yaml.safe_load(self.recipe.read_text()))
         given = _leaves(recipe)
         for key in {**stored, **given}:

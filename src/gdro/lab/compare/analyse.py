@@ -96,7 +96,9 @@ def _suite(raw: Raw, suite: str) -> dict[str, Any]:
     study, seeds = raw.study, raw.study["seeds"]
     names, baseline = list(study["methods"]), next(iter(study["methods"]))
     rows = [row for row in raw.runs if row["suite"] == suite]
-    base = next(row for row in rows if row["phase"] == "base")
+    base = next((row for row in rows if row["phase"] == "base"), None)
+    if base is None:
+        raise DataError(f"runs.parquet lacks the base model of {suite}")
     k = base["k"]
     named = {
         "mean": f"mean@{k}",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 VERSION = 1
 SPENT = ("rollouts", "trained", "tokens", "trained_tokens")
 CURRICULUM = ("lead_lag", "hard_prompts", "hard_budget", "hard_rollouts", "hard_weight")
+KEYS = ("name", "suites", "methods", "seeds", "contrasts", "versions")
 FILES = ("runs.parquet", "prompts.parquet", "study.json")
 
 Row = dict[str, Any]
@@ -189,8 +190,11 @@ def read_raw(folder: Path) -> Raw:
         tables = [pq.ParquetFile(folder / name).read() for name in FILES[:2]]
     except (ValueError, pa.ArrowException) as error:
         raise DataError(f"{folder}: {error}") from None
-    if study.get("version") != VERSION:
-        raise DataError(f"{folder}: has version {study.get('version')}, this gdro reads {VERSION}")
+    version = study.get("version") if isinstance(study, dict) else None
+    if version != VERSION:
+        raise DataError(f"{folder}: has version {version}, this gdro reads {VERSION}")
+    if missing := [key for key in KEYS if key not in study]:
+        raise DataError(f"{folder / FILES[2]}: lacks {missing[0]}")
     for name, table, schema in zip(FILES, tables, schemas(), strict=False):
         if not table.schema.equals(schema):
             raise DataError(f"{folder / name}: has other columns than this gdro's")
