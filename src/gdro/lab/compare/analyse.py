@@ -9,7 +9,7 @@ import numpy as np
 from gdro.core.errors import DataError
 from gdro.core.passk import pass_at_k
 from gdro.core.types import FloatArray
-from gdro.lab.compare.gather import CURRICULUM, SPENT, Raw, Row
+from gdro.lab.compare.gather import CURRICULUM, SPENT, Raw, Row, metric_names
 from gdro.lab.stats import (
     bootstrap_means,
     on_common_knots,
@@ -100,11 +100,7 @@ def _suite(raw: Raw, suite: str) -> dict[str, Any]:
     if base is None:
         raise DataError(f"runs.parquet lacks the base model of {suite}")
     k = base["k"]
-    named = {
-        "mean": f"mean@{k}",
-        "pass": f"pass@{k}",
-        "worst_family_mean": f"worst_family_mean@{k}",
-    }
+    named = metric_names(k)
     methods: dict[str, dict[str, Any]] = {}
     for name in names:
         lines = [_last(rows, suite, name, seed) for seed in seeds]

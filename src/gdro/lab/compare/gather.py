@@ -121,13 +121,13 @@ def last_step(folder: RunFolder) -> int:
     return int(folder.about["steps"])
 
 
+def metric_names(k: int) -> dict[str, str]:
+    """What an evaluation calls the columns of scores."""
+    return {name: f"{name}@{k}" for name in ("mean", "pass", "worst_family_mean")}
+
+
 def _scores(line: dict[str, Any]) -> Row:
-    k = line["k"]
-    named = {
-        "mean": f"mean@{k}",
-        "pass": f"pass@{k}",
-        "worst_family_mean": f"worst_family_mean@{k}",
-    }
+    named = metric_names(line["k"])
     plain = ("step", "split", "k", "prompts", "worst_family", *SPENT)
     return {name: line.get(name) for name in plain} | {n: line.get(m) for n, m in named.items()}
 
