@@ -31,6 +31,8 @@ def test_four_quarters_by_hand():
             "rollouts_B": [18, 9, 4],
             "weight_B": [2.0, 1.0, 0.5],
             "lead_lag": -0.5,
+            "effective_support": 2.0,
+            "mixed_fraction": 0.5,
             "unseen_prompts": 2,
             "unseen_rollouts": 9,
         },
@@ -40,6 +42,8 @@ def test_four_quarters_by_hand():
             "rollouts_B": [8, 0, 32],
             "weight_B": [3.0, None, 0.8],
             "lead_lag": -0.1,
+            "effective_support": 3.0,
+            "mixed_fraction": 0.25,
         },
         {"step": 2, "prompts_B": [0, 0, 10], "rollouts_B": [0, 0, 40], "lead_lag": None},
         {
@@ -60,6 +64,8 @@ def test_four_quarters_by_hand():
     found = curriculum_numbers(trace(records))
     assert found["stages"] == [(0, 1), (2, 2), (3, 3), (4, 4)]
     assert found["lead_lag"] == pytest.approx([-0.3, None, -0.25, 0.25])
+    assert found["effective_support"] == [2.5, None, None, None]
+    assert found["mixed_groups"] == [0.375, None, None, None]
     # Quarter one: hard prompts 3 + 3/3 + 1 = 5 of 18 + 2 unseen; rollouts 18 + 9/3 + 8 = 29 of 80.
     assert found["hard_prompts"] == pytest.approx([5 / 20, 0, 0.1, 0.1])
     assert found["hard_budget"] == pytest.approx([29 / 80, 0, 5 / 40, 3 / 40])

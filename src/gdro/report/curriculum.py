@@ -10,6 +10,12 @@ from gdro.core.types import FloatArray
 HARD = 1 / 3
 """Prompts whose pass@k is below this are the unsolved third."""
 STAGES = 4
+_BY_STEP = {
+    "lead_lag": "lead_lag",
+    "effective_support": "effective_support",
+    "mixed_groups": "mixed_fraction",
+}
+"""Numbers of a stage that are means of a column of the trace."""
 
 
 def hard_part(trace: Trace, limit: float = HARD) -> FloatArray | None:
@@ -31,6 +37,8 @@ def curriculum_numbers(trace: Trace) -> dict[str, Any]:
 
         - `stages`: first and last step, (0, 24), ...
         - `lead_lag`: mean over the stage's steps (Eq. 32); below 0, the weights are harder.
+        - `effective_support`: of the adversary's q, exp(entropy), in bins; likewise.
+        - `mixed_groups`: share of the groups that were neither all right nor all wrong; likewise.
         - `hard_prompts`, `hard_budget`: share of the unsolved third in the prompts and in the
           rollouts (unseen prompts count in the whole).
         - `hard_rollouts`, `hard_weight`: its rollouts per prompt, and its mean weight.
@@ -41,11 +49,10 @@ def curriculum_numbers(trace: Trace) -> dict[str, Any]:
     prompts = np.nan_to_num(trace.per_bin("prompts_B"))
     rollouts = np.nan_to_num(trace.per_bin("rollouts_B"))
     weight = trace.per_bin("weight_B")
-    lead = trace.column("lead_lag")
     unseen_prompts = np.nan_to_num(trace.column("unseen_prompts"))
     unseen_rollouts = np.nan_to_num(trace.column("unseen_rollouts"))
-    quarters = np.array_split(np.arange(len(lead)), STAGES)
     steps = trace.steps
+    quarters = np.array_split(np.arange(len(steps)), STAGES)
 
     def hard(q: np.ndarray) -> tuple[float | None, ...]:
         if part_B is None:
@@ -64,12 +71,19 @@ def curriculum_numbers(trace: Trace) -> dict[str, Any]:
     return {
         "hard_limit": HARD,
         "stages": [(int(steps[q[0]]), int(steps[q[-1]])) if len(q) else None for q in quarters],
-        "lead_lag": [_ratio(np.nansum(lead[q]), (~np.isnan(lead[q])).sum()) for q in quarters],
+        **{
+            name: [_mean(trace.column(column)[q]) for q in quarters]
+            for name, column in _BY_STEP.items()
+        },
         **{
             name: None if part_B is None else list(column)
             for name, column in zip(names, columns, strict=True)
         },
     }
+
+
+def _mean(value: FloatArray) -> float | None:
+    return _ratio(np.nansum(value), (~np.isnan(value)).sum())
 
 
 def _ratio(top: float, bottom: float) -> float | None:

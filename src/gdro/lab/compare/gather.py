@@ -20,9 +20,10 @@ from gdro.lab.folder import RunFolder, read_jsonl, write_bytes, write_json
 if TYPE_CHECKING:
     from gdro.lab.compare.plan import Run
 
-VERSION = 1
+VERSION = 2
 SPENT = ("rollouts", "trained", "tokens", "trained_tokens")
-CURRICULUM = ("lead_lag", "hard_prompts", "hard_budget", "hard_rollouts", "hard_weight")
+CURRICULUM = ("lead_lag", "effective_support", "mixed_groups", "hard_prompts", "hard_budget",
+              "hard_rollouts", "hard_weight")  # fmt: skip
 KEYS = ("name", "suites", "methods", "seeds", "contrasts", "versions")
 FILES = ("runs.parquet", "prompts.parquet", "study.json")
 

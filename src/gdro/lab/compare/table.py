@@ -84,11 +84,15 @@ def cost(results: dict[str, Any]) -> Cells:
 
 def curriculum(results: dict[str, Any]) -> Cells:
     """The curriculum at four stages of training, each a quarter of the steps."""
-    rows = [["method", "lead–lag", "hard budget", "hard prompts"]]
+    rows = [["method", "lead–lag", "support", "mixed groups", "hard budget", "hard prompts"]]
+    shares = ("mixed_groups", "hard_budget", "hard_prompts")
     for name, found in results["methods"].items():
         numbers = found["curriculum"]
-        shares = [_stages(numbers[key], ".0%") for key in ("hard_budget", "hard_prompts")]
-        rows.append([name, _stages(numbers["lead_lag"], "+.2f"), *shares])
+        rows.append([
+            name, _stages(numbers["lead_lag"], "+.2f"),
+            _stages(numbers["effective_support"], ".1f"),
+            *(_stages(numbers[key], ".0%") for key in shares),
+        ])  # fmt: skip
     return rows
 
 
@@ -139,7 +143,7 @@ def parts(results: dict[str, Any]) -> list[Part]:
     equal = "equal rollouts" if results["equal_rollouts"] else _unequal(results)
     lead = (
         "four stages, each a quarter of the steps; lead–lag below 0: the weights lead to harder "
-        "bins; hard: the unsolved third, pass@k below 1/3, its share of rollouts and of prompts"
+        "bins; support: bins that the adversary's mixture is spread over; hard: the unsolved third, pass@k below 1/3, its share of rollouts and of prompts"
     )
     mean, passed, _ = _metrics(results)
     reach = (

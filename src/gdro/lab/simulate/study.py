@@ -15,6 +15,7 @@ import numpy as np
 from gdro.core.config import ControllerConfig
 from gdro.core.errors import ConfigError
 from gdro.lab.compare.analyse import add_differences
+from gdro.lab.compare.gather import CURRICULUM
 from gdro.lab.processes import THREAD_VARIABLES
 from gdro.lab.simulate.population import Population
 from gdro.lab.simulate.run import K, Training, simulate
@@ -147,7 +148,7 @@ def results(block: Block, runs: list[list[dict[str, Any]]], seeds: Sequence[int]
             **{m: [run["after"][m] for run in found] for m in METRICS},
             **{m: [run[m] for run in found] for m in ("rollouts", "trained", "tokens", "steps")},
             "seconds": [run["seconds"] for run in found],
-            "curriculum": {"lead_lag": [], "hard_budget": [], "hard_prompts": []},
+            "curriculum": {name: [] for name in CURRICULUM},
         }
     add_differences(methods, block.variants[0].name, METRICS)
     words = ", ".join(f"{name} {value}" for name, value in block.values.items())
