@@ -1,12 +1,14 @@
-"""The acceptance test of the arithmetic suite: is there something left to win after tuned GRPO?
+"""The acceptance test of a suite and its base model: is something left to win after tuned GRPO?
 
-Plain TRL GRPO is run from the shipped base model at each learning rate of a grid, the best one by
+Plain TRL GRPO is run from the base model at each learning rate of a grid, the best one by
 validation pass@8 is scored on the test split, and it is set against five times the budget and
 against supervised training on the right answers of the same prompts. One core is enough:
 
     python benchmarks/headroom.py --out DIR
+    python benchmarks/headroom.py --out DIR2 --suite worded --model bases/worded --rates 2e-4,4e-4
 
-Each run leaves a JSON file in DIR and is not repeated; the table goes to ``docs/results``.
+Each run leaves a JSON file in DIR and is not repeated; the table goes to ``docs/results``, named
+after the suite and the model if they are not the ones that come with gdro.
 """
 
 from __future__ import annotations
@@ -14,8 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import time
 from collections import defaultdict
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,9 +28,10 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from gdro.data import arithmetic
+from gdro.data import arithmetic, suites
+from gdro.data.suites import Suite
 
-LEARNING_RATES = (1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3)
+LEARNING_RATES = "1e-4,2e-4,4e-4,8e-4,1.6e-3"
 STEPS, LONG_STEPS = 150, 750
 PROMPTS_PER_STEP, ROLLOUTS_PER_PROMPT = 64, 4
 SAMPLES = 8
@@ -38,8 +44,34 @@ SPLITS = ("validation", "test")
 Rows = list[dict]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is trained on, and from what.
+
+    Attributes:
+        suite: of problems.
+        model: folder of the base model.
+    """
+
+    suite: Suite
+    model: Path
+
+    def load(self) -> tuple[Any, Any]:
+        """The base model and its tokenizer."""
+        loaded = AutoModelForCausalLM.from_pretrained(self.model)
+        return loaded, AutoTokenizer.from_pretrained(self.model)
+
+    def evaluate(self, model: Any, tokenizer: Any, split: str) -> dict:
+        """`evaluate` on a split."""
+        return evaluate(model, tokenizer, self.suite, self.suite.generate(split))
+
+    def evaluate_both(self, model: Any, tokenizer: Any) -> dict:
+        """`evaluate` on the validation and test splits."""
+        return {split: self.evaluate(model, tokenizer, split) for split in SPLITS}
+
+
 @torch.no_grad()
-def evaluate(model: Any, tokenizer: Any, rows: Rows, seed: int = 0) -> dict:
+def evaluate(model: Any, tokenizer: Any, suite: Suite, rows: Rows, seed: int = 0) -> dict:
     """mean@8 and pass@8 over rows, and by level and family."""
     rng_state, was_training = torch.get_rng_state(), model.training
     torch.manual_seed(seed)
@@ -52,7 +84,7 @@ def evaluate(model: Any, tokenizer: Any, rows: Rows, seed: int = 0) -> dict:
         generated = model.generate(
             input_ids=encoded["input_ids"],
             attention_mask=encoded["attention_mask"],
-            max_new_tokens=arithmetic.MAX_COMPLETION_TOKENS,
+            max_new_tokens=suite.max_completion_tokens,
             do_sample=True,
             temperature=1.0,
             top_k=0,
@@ -76,32 +108,21 @@ def evaluate(model: Any, tokenizer: Any, rows: Rows, seed: int = 0) -> dict:
     }
 
 
-def evaluate_both(model: Any, tokenizer: Any) -> dict:
-    """`evaluate` on the validation and test splits."""
-    return {split: evaluate(model, tokenizer, arithmetic.generate(split)) for split in SPLITS}
-
-
-def load_base() -> tuple[Any, Any]:
-    """The shipped model and its tokenizer."""
-    path = arithmetic.base_path()
-    return AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
-
-
 def exact_match(completions: list[str], answer: list[str], **_: object) -> list[float]:
     """1.0 where the whole worked answer is reproduced, else 0.0."""
     return [float(text.strip() == right) for text, right in zip(completions, answer, strict=True)]
 
 
-def run_base(scratch: Path) -> dict:
-    """The base model as shipped."""
-    return evaluate_both(*load_base())
+def run_base(scratch: Path, setting: Setting) -> dict:
+    """The base model."""
+    return setting.evaluate_both(*setting.load())
 
 
-def run_grpo(scratch: Path, lr: float, steps: int, seed: int = 0) -> dict:
+def run_grpo(scratch: Path, setting: Setting, lr: float, steps: int, seed: int = 0) -> dict:
     """Plain TRL: its defaults but for the budget, the rate and its constant schedule."""
     from trl import GRPOConfig, GRPOTrainer
 
-    model, tokenizer = load_base()
+    model, tokenizer = setting.load()
     args = GRPOConfig(
         output_dir=str(scratch / "trainer"),
         seed=seed,
@@ -111,7 +132,7 @@ def run_grpo(scratch: Path, lr: float, steps: int, seed: int = 0) -> dict:
         per_device_train_batch_size=PROMPTS_PER_STEP * ROLLOUTS_PER_PROMPT,
         num_generations=ROLLOUTS_PER_PROMPT,
         steps_per_generation=1,
-        max_completion_length=arithmetic.MAX_COMPLETION_TOKENS,
+        max_completion_length=setting.suite.max_completion_tokens,
         gradient_checkpointing=False,
         use_cpu=True,
         bf16=False,
@@ -125,22 +146,21 @@ def run_grpo(scratch: Path, lr: float, steps: int, seed: int = 0) -> dict:
         processing_class=tokenizer,
         reward_funcs=exact_match,
         args=args,
-        train_dataset=arithmetic.load("train"),
+        train_dataset=setting.suite.load("train"),
     )
     start = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - start
-    return evaluate_both(model, tokenizer) | {"lr": lr, "steps": steps, "seconds": seconds}
+    return setting.evaluate_both(model, tokenizer) | {"lr": lr, "steps": steps, "seconds": seconds}
 
 
-def run_supervised(scratch: Path) -> dict:
+def run_supervised(scratch: Path, setting: Setting) -> dict:
     """Cross-entropy on the right answers of the train split; the epoch is chosen on validation."""
     torch.manual_seed(0)
-    model, tokenizer = load_base()
-    validation, test = (arithmetic.generate(split) for split in SPLITS)
+    model, tokenizer = setting.load()
     examples = [
         (tokenizer(row["prompt"])["input_ids"], tokenizer(row["answer"])["input_ids"])
-        for row in arithmetic.generate("train")
+        for row in setting.suite.generate("train")
     ]
     optimizer = torch.optim.AdamW(model.parameters(), lr=SUPERVISED_LR, weight_decay=0.0)
     rng, start = random.Random(0), time.perf_counter()
@@ -163,18 +183,19 @@ def run_supervised(scratch: Path) -> dict:
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-        scores = evaluate(model, tokenizer, validation)
+        scores = setting.evaluate(model, tokenizer, "validation")
         if not best or scores["all"]["pass@8"] > best["validation"]["all"]["pass@8"]:
-            best = {"validation": scores, "test": evaluate(model, tokenizer, test), "epoch": epoch}
+            test = setting.evaluate(model, tokenizer, "test")
+            best = {"validation": scores, "test": test, "epoch": epoch}
     return best | {"lr": SUPERVISED_LR, "seconds": time.perf_counter() - start}
 
 
-def resumed(scratch: Path, name: str, run: Any, **settings: Any) -> dict:
+def resumed(scratch: Path, setting: Setting, name: str, run: Any, **settings: Any) -> dict:
     """The stored result of a run, or the run."""
     path = scratch / f"{name}.json"
     if not path.exists():
         print(f"running {name}", flush=True)
-        path.write_text(json.dumps(run(scratch, **settings), indent=1))
+        path.write_text(json.dumps(run(scratch, setting, **settings), indent=1))
     return json.loads(path.read_text())
 
 
@@ -209,7 +230,7 @@ def bounds(base: dict, tuned: dict, longer: dict, supervised: dict) -> list[dict
 def markdown(report: dict) -> str:
     """The report as tables."""
     lines = [
-        "# Headroom of the arithmetic suite",
+        f"# Headroom of {report['name']}",
         "",
         f"Generated by `benchmarks/headroom.py` with {report['versions']}.",
         f"GRPO is plain TRL: {STEPS} steps of {PROMPTS_PER_STEP} prompts x {ROLLOUTS_PER_PROMPT} "
@@ -249,31 +270,41 @@ def main() -> None:
     """Runs what is missing and writes the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the finished runs")
+    parser.add_argument("--suite", default="arithmetic", choices=sorted(suites.suites()))
+    parser.add_argument("--model", type=Path, help="folder of the base model (default: shipped)")
+    parser.add_argument("--rates", default=LEARNING_RATES, help=f"default: {LEARNING_RATES}")
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
+    setting = Setting(
+        suite=suites.suites()[options.suite], model=options.model or arithmetic.base_path()
+    )
+    name = " on ".join([options.suite, *([options.model.name] if options.model else [])])
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     options.results.mkdir(parents=True, exist_ok=True)
 
-    runs = {"base": resumed(options.out, "base", run_base)}
-    for lr in LEARNING_RATES:
-        name = f"grpo-lr{lr:g}"
-        runs[name] = resumed(options.out, name, run_grpo, lr=lr, steps=STEPS)
+    run = partial(resumed, options.out, setting)
+    runs = {"base": run("base", run_base)}
+    for lr in map(float, options.rates.split(",")):
+        runs[f"grpo-lr{lr:g}"] = run(f"grpo-lr{lr:g}", run_grpo, lr=lr, steps=STEPS)
     tuned = max(list(runs)[1:], key=lambda name: runs[name]["validation"]["all"]["pass@8"])
     lr = runs[tuned]["lr"]
     longer = f"grpo-5x-lr{lr:g}"
-    runs[longer] = resumed(options.out, longer, run_grpo, lr=lr, steps=LONG_STEPS)
-    runs["supervised"] = resumed(options.out, "supervised", run_supervised)
+    runs[longer] = run(longer, run_grpo, lr=lr, steps=LONG_STEPS)
+    runs["supervised"] = run("supervised", run_supervised)
 
     report = {
+        "name": name,
         "versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
         "tuned": tuned,
         "longer": longer,
         "bounds": bounds(runs["base"], runs[tuned], runs[longer], runs["supervised"]),
         "runs": runs,
     }
-    (options.results / "headroom.json").write_text(json.dumps(report, indent=1) + "\n")
-    (options.results / "headroom.md").write_text(markdown(report))
+    shipped = options.suite == "arithmetic" and not options.model
+    stem = "headroom" if shipped else f"headroom-{re.sub('[^a-z0-9]+', '-', name)}"
+    (options.results / f"{stem}.json").write_text(json.dumps(report, indent=1) + "\n")
+    (options.results / f"{stem}.md").write_text(markdown(report))
     print(markdown(report))
 
 
