@@ -26,23 +26,17 @@ def test_an_unknown_policy_is_refused_with_the_known_ones(path: str) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"select.policy": "sample"},
-        {"select.policy": "sample", "prompt.weigh": "none"},
-        {"select.policy": "sample", "prompt.weigh": "none", "prompt.realisation": "sample"},
-        *({"select.policy": name, "prompt.realisation": "sample"}
-          for name in registry.SELECT if name not in ("uniform", "sample")),
-    ],
-)  # fmt: skip
-def test_sample_is_both_a_policy_and_a_realisation(values: dict[str, str]) -> None:
-    match = (
-        "^select.policy must be sample with prompt.realisation=sample and prompt.weigh=gdro, and "
-        f"with nothing else, got select.policy={values['select.policy']}, "
-    )
+@pytest.mark.parametrize("policy", [n for n in registry.SELECT if n not in ("uniform", "sample")])
+def test_a_realisation_by_drawing_takes_no_other_policy(policy: str) -> None:
+    match = f"^select.policy must be sample with prompt.realisation=sample, got {policy}$"
     with pytest.raises(ConfigError, match=match):
-        ControllerConfig.from_dict(values)
+        ControllerConfig.from_dict({"prompt.realisation": "sample", "select.policy": policy})
+
+
+@pytest.mark.parametrize("weigh", registry.WEIGH)
+def test_drawing_goes_with_any_weight(weigh: str) -> None:
+    config = ControllerConfig.from_dict({"select.policy": "sample", "prompt.weigh": weigh})
+    assert (config.select.policy, config.prompt.realisation) == ("sample", "omega")
 
 
 def test_the_realisation_brings_its_policy() -> None:

@@ -124,8 +124,8 @@ class SelectConfig(Checked):
 
     policy: str = setting(
         "uniform",
-        "how the prompts of a step are chosen; sample comes with prompt.realisation=sample, and "
-        "dapo generates in rounds, which is not compute-neutral",
+        "how the prompts of a step are chosen; sample, by Prompt-GDRO's adversary, is implied by "
+        "prompt.realisation=sample; dapo generates in rounds, which is not compute-neutral",
         choices=registry.SELECT,
     )
     max_rounds: int = setting(
@@ -319,17 +319,14 @@ class ControllerConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        samples = self.prompt.weigh == "gdro" and self.prompt.realisation == "sample"
         policy = self.select.policy
-        if samples and policy == "uniform":
+        if self.prompt.weigh == "gdro" and self.prompt.realisation == "sample":
+            if policy not in ("uniform", "sample"):
+                raise ConfigError(
+                    f"select.policy must be sample with prompt.realisation=sample, got {policy}"
+                )
             select = dataclasses.replace(self.select, policy="sample")
             object.__setattr__(self, "select", select)
-        elif samples != (policy == "sample"):
-            raise ConfigError(
-                "select.policy must be sample with prompt.realisation=sample and prompt.weigh="
-                f"gdro, and with nothing else, got select.policy={policy}, prompt.realisation="
-                f"{self.prompt.realisation}, prompt.weigh={self.prompt.weigh}"
-            )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
