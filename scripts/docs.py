@@ -29,7 +29,7 @@ def page() -> str:
         lines.append(f"| `{path}` | {field.default} | {allowed} | {field.metadata['help']} |")
     lines += [
         "",
-        f"The default preset is `{DEFAULT}`. The defaults above are those of `joint`.",
+        f"The default preset is `{DEFAULT}`. The defaults above hold where a preset says nothing.",
         "",
         "| preset | changes to these |",
         "| --- | --- |",

@@ -117,7 +117,9 @@ def _settings_help() -> str:
     for field in dataclasses.fields(RunArguments):
         default = "" if field.default in (None, dataclasses.MISSING) else f" [{field.default}]"
         lines.append(f"  --{field.name:<24} {field.metadata['help']}{default}")
-    lines.append(f"\nThe controller's (values of the preset joint; the default is {DEFAULT}):\n")
+    lines.append(
+        f"\nThe controller's (values where a preset says nothing; the default is {DEFAULT}):\n"
+    )
     for path, leaf, _ in ControllerConfig.fields():
         flag = f"gdro_{path.replace('.', '_')}"
         lines.append(f"  --{flag:<30} {leaf.metadata['help']} [{leaf.default}]")

@@ -40,8 +40,10 @@ def run(controller: Controller, steps: int, seed: int = 0, size: int = 20) -> li
     return plans
 
 
-def make(config: dict[str, Any] | None = None, preset: str = "joint", **kwargs: Any) -> Controller:
-    nested = ControllerConfig.preset(preset).to_dict()
+def make(
+    config: dict[str, Any] | None = None, preset: str | None = None, **kwargs: Any
+) -> Controller:
+    nested = (ControllerConfig.preset(preset) if preset else ControllerConfig()).to_dict()
     for path, value in (config or {}).items():
         room, name = path.split(".")
         nested[room][name] = value
@@ -53,19 +55,19 @@ def make(config: dict[str, Any] | None = None, preset: str = "joint", **kwargs: 
 
 
 VARIANTS = [
-    ("grpo", {}), ("prompt", {}), ("rollout", {}), ("joint", {}), ("paper", {}),
-    ("joint", {"prompt.realisation": "sample"}), ("joint", {"prompt.realisation": "mass"}),
-    ("joint", {"difficulty.source": "column:g"}), ("joint", {"difficulty.source": "random"}),
-    ("joint", {"prompt.signal": "failure", "prompt.ambiguity": "cvar"}),
-    ("joint", {"prompt.signal": "learnability", "prompt.ambiguity": "chi_square"}),
+    ("grpo", {}), ("prompt", {}), ("rollout", {}), ("joint", {}), ("paper", {}), (None, {}),
+    (None, {"prompt.realisation": "sample"}), (None, {"prompt.realisation": "mass"}),
+    (None, {"difficulty.source": "column:g"}), (None, {"difficulty.source": "random"}),
+    (None, {"prompt.signal": "failure", "prompt.ambiguity": "cvar"}),
+    (None, {"prompt.signal": "learnability", "prompt.ambiguity": "chi_square"}),
     ("rollout", {"rollout.allocator": "neyman", "rollout.aggregation": "prompt"}),
     ("rollout", {"rollout.allocator": "signal", "rollout.aggregation": "neutral"}),
     ("rollout", {"rollout.allocator": "exp3p"}),
-    ("joint", {"difficulty.level_column": "l"}),
-    ("joint", {"difficulty.memory": "all", "difficulty.binning": "interval"}),
-    ("grpo", {"prompt.weigh": "per_prompt"}), ("joint", {"prompt.weigh": "pass_at_k"}),
+    (None, {"difficulty.level_column": "l"}),
+    (None, {"difficulty.memory": "all", "difficulty.binning": "interval"}),
+    ("grpo", {"prompt.weigh": "per_prompt"}), (None, {"prompt.weigh": "pass_at_k"}),
     ("grpo", {"rollout.allocator": "knapsack"}), ("grpo", {"select.policy": "greso"}),
-    ("grpo", {"select.policy": "mopps"}), ("joint", {"select.policy": "sec"}),
+    ("grpo", {"select.policy": "mopps"}), (None, {"select.policy": "sec"}),
     ("grpo", {"select.policy": "adarft"}),
 ]  # fmt: skip
 

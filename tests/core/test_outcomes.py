@@ -32,7 +32,7 @@ STALENESS = 2
 SEEDS = st.integers(0, 2**32 - 1)
 EXACT = {"difficulty.memory": "all", "outcome.max_staleness": STALENESS}
 METHODS = {
-    "joint": {"rollout.allocator": "exp3p"},
+    "exp3p": {"rollout.allocator": "exp3p"},
     "dapo": {"select.policy": "dapo", "select.max_rounds": 3},
     "reinforce_ada": {"rollout.allocator": "reinforce_ada", "rollout.max_rounds": 3},
 }

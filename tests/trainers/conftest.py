@@ -87,6 +87,12 @@ def settings(folder: Any, **changes: Any) -> dict[str, Any]:
     } | changes  # fmt: skip
 
 
+def weighed(changes: dict[str, Any]) -> dict[str, Any]:
+    """Both adversaries, the prompts' by weights alone, unless a preset is given."""
+    both = {"gdro_preset": "rollout", "gdro_prompt_weigh": "gdro"}
+    return changes if "gdro_preset" in changes else both | changes
+
+
 def make_trainer(
     model: str, folder: Any, *, rewards: Any = rare, dataset: Dataset | None = None,
     correct_func: Any = None, **changes: Any,
@@ -94,7 +100,7 @@ def make_trainer(
     return GDROTrainer(
         model,
         rewards,
-        GDROConfig(**{"gdro_preset": "joint"} | settings(folder, **changes)),
+        GDROConfig(**settings(folder, **weighed(changes))),
         prompts() if dataset is None else dataset,
         processing_class=AutoTokenizer.from_pretrained(model),
         correct_func=correct_func,

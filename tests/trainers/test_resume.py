@@ -16,7 +16,8 @@ from .conftest import make_trainer, same_weights, weights
 # 16 prompts, 4 a step: an epoch is 4 steps, so a cut at 7 lies in epoch 1 and one at 8 at its end.
 STEPS = 11
 METHODS: dict[str, dict[str, Any]] = {
-    "joint": {},
+    "weighed": {},
+    "joint": {"gdro_preset": "joint"},
     "sample": {"gdro_prompt_realisation": "sample", "gdro_rollout_allocator": "uniform"},
     "paper": {"gdro_preset": "paper", "beta": 0.01},
     "replay": {"gdro_replay_successes": True},

@@ -19,7 +19,7 @@ from gdro.core.trace import read_trace
 from gdro.trainers.config import GDROConfig
 from gdro.trainers.trl import GDROTrainer
 
-from .conftest import make_trainer, parity, prompts, rare, settings, shaped
+from .conftest import make_trainer, parity, prompts, rare, settings, weighed, shaped
 
 
 class Watching(GDROTrainer):
@@ -41,7 +41,7 @@ class Watching(GDROTrainer):
 def watched(model: str, folder: Path, **changes: Any) -> Watching:
     rewards, correct = changes.pop("rewards", rare), changes.pop("correct_func", None)
     dataset = changes.pop("dataset", None) or prompts()
-    changes = {"gdro_preset": "joint"} | changes
+    changes = weighed(changes)
     trainer = Watching(
         model, rewards, GDROConfig(**settings(folder, **changes)), dataset,
         processing_class=AutoTokenizer.from_pretrained(model), correct_func=correct,

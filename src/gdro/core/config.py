@@ -308,7 +308,8 @@ class OutcomeConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class ControllerConfig(Checked):
-    """Everything the controller decides by. What is not given is that of the preset joint."""
+    """Everything the controller decides by. What is not given is as the fields say: both
+    adversaries, the prompts' by weights alone."""
 
     difficulty: DifficultyConfig = setting(DifficultyConfig(), "online difficulty classifier")
     select: SelectConfig = setting(SelectConfig(), "which prompts enter a step")

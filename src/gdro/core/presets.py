@@ -4,14 +4,16 @@ from typing import Any
 
 _PAPER_DIFFICULTY = {"memory": "window", "window": 100, "estimator": "any"}
 _GRPO = {"prompt.weigh": "none", "rollout.allocator": "uniform"}
-DEFAULT = "rollout_replay"
+_DRAWN = {"select.policy": "sample", "prompt.base": "share", "prompt.eta": 1.0, "difficulty.k": 1}
+"""Half of a bin's push by drawing its prompts, half by weight (docs/method.md)."""
+DEFAULT = "joint_replay"
 """What the study found best: docs/results."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "grpo": _GRPO,
-    "prompt": {"rollout.allocator": "uniform"},
+    "prompt": _DRAWN | {"rollout.allocator": "uniform"},
     "rollout": {"prompt.weigh": "none"},
-    "joint": {},
+    "joint": _DRAWN,
     "paper": {
         "difficulty": _PAPER_DIFFICULTY,
         "prompt": {"signal": "surrogate", "eta": .65, "share_normalize": True, "normalize": "none"},
@@ -20,6 +22,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # a memory of rare successes beside them: not from the paper
     "replay": _GRPO | {"replay.successes": True},
     "rollout_replay": {"prompt.weigh": "none", "replay.successes": True},
+    "joint_replay": _DRAWN | {"replay.successes": True},
     # the peers, alone; dapo and reinforce_ada are not compute-neutral
     "per_prompt": _GRPO | {"prompt.weigh": "per_prompt"},
     "pass_at_k": _GRPO | {"prompt.weigh": "pass_at_k"},
