@@ -19,7 +19,7 @@ from gdro.core.trace import read_trace
 from gdro.trainers.config import GDROConfig
 from gdro.trainers.trl import GDROTrainer
 
-from .conftest import make_trainer, parity, prompts, rare, settings, weighed, shaped
+from .conftest import make_trainer, parity, prompts, rare, settings, shaped, weighed
 
 
 class Watching(GDROTrainer):

@@ -143,7 +143,8 @@ def parts(results: dict[str, Any]) -> list[Part]:
     equal = "equal rollouts" if results["equal_rollouts"] else _unequal(results)
     lead = (
         "four stages, each a quarter of the steps; lead–lag below 0: the weights lead to harder "
-        "bins; support: bins that the adversary's mixture is spread over; hard: the unsolved third, pass@k below 1/3, its share of rollouts and of prompts"
+        "bins; support: bins that the adversary's mixture is spread over; hard: the unsolved "
+        "third, pass@k below 1/3, its share of rollouts and of prompts"
     )
     mean, passed, _ = _metrics(results)
     reach = (
