@@ -12,6 +12,7 @@ import torch
 
 from gdro import cli
 from gdro.cli import main
+from gdro.core import trace
 from gdro.core.errors import ConfigError
 from gdro.core.presets import DEFAULT
 from gdro.core.trace import read_trace
@@ -101,6 +102,9 @@ def test_a_run_leaves_its_folder(run):
     metrics = read_jsonl(run / "metrics.jsonl")
     assert [line["step"] for line in metrics] == list(range(1, 8))
     assert read_trace(run / "trace.jsonl").steps.tolist() == list(range(7))
+    header, *records = (run / "trace.jsonl").read_bytes().splitlines()
+    assert len(json.loads(header)["bin_names"]) == 10
+    assert max(map(len, records)) < 2000
     samples = read_jsonl(run / "samples" / "000000.jsonl")
     assert len(samples) == 7 * 4
     assert samples[0]["rewards"].keys() == {"exact"}
@@ -224,6 +228,8 @@ def test_a_file_with_names_of_its_own(home, monkeypatch):
     flags += " --answer_column gold --max_steps 1 --per_device_train_batch_size 32"
     assert main(["train", "arithmetic", *flags.split(), "--output_dir", "own", "--no-page"]) == 0
     assert len(read_jsonl(home / "own/evals.jsonl")) == 2
+    (record,) = read_trace(home / "own/trace.jsonl").records
+    assert (record["unparsed"], record["timeout_B"]) == (0, [0] * 10)  # by our own function
 
 
 def test_a_reader_that_stops_reading_is_no_error(tmp_path):
@@ -260,6 +266,34 @@ def test_an_interrupted_command_says_how_to_go_on(command, said, monkeypatch, ca
     monkeypatch.setitem(cli.COMMANDS, command, (interrupted, ""))
     assert main([command]) == 130
     assert said in capsys.readouterr().err
+
+
+def test_every_number_of_the_trace_is_in_its_documentation(run):
+    page = (Path(__file__).parents[1] / "docs" / "runs.md").read_text()
+    for record in read_trace(run / "trace.jsonl").records:
+        assert {"q_B", "variance_B", "price", "wse_uniform", "lead_lag"} <= set(record)
+        for key in (*record, *record["time"]):
+            assert f"`{key}`" in page, key
+    table = [line for line in trace.__doc__.splitlines() if line.startswith("|")]
+    assert "\n".join(table) in page
+
+
+def test_runs_and_watch_of_what_is_finished(run, tmp_path, capsys):
+    (run.parent / "notes").mkdir(exist_ok=True)
+    assert main(["runs", str(run.parent)]) == 0
+    said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    passed = read_jsonl(run / "evals.jsonl")[-1]["pass@8"]
+    assert said[0] == "run state method steps pass@8 last written"
+    assert any(s.startswith(f"straight finished {DEFAULT} 7/7 {passed:.3f} ") for s in said)
+    assert "notes" in said[-1]
+    assert main(["runs", str(tmp_path / "gone")]) == 2
+    out = tmp_path / "a.html"
+    assert main(["report", "--watch", str(run), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{run}: finished\n{out}\n"
+    assert out.exists()
+    with pytest.raises(SystemExit):
+        main(["report", str(run), "--every", "5"])
+    assert "--every goes with --watch" in capsys.readouterr().err
 
 
 def test_report_and_commands(run, tmp_path, capsys):

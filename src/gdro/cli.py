@@ -136,12 +136,35 @@ def _report(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="gdro report", description="Write the page about runs.")
     parser.add_argument("runs", nargs="+", type=Path, help="run folders")
     parser.add_argument("--out", type=Path, help="file (default: report.html in the only run)")
+    parser.add_argument(
+        "--watch", action="store_true", help="make it anew while the runs go on; it reloads itself"
+    )
+    parser.add_argument(
+        "--every", type=float, metavar="SECONDS", help="with --watch: between two looks [10]"
+    )
     known = parser.parse_args(arguments)
+    if known.every is not None and not known.watch:
+        parser.error("--every goes with --watch")
+    only = known.runs[0] if len(known.runs) == 1 else Path()
+    out = known.out or only / "report.html"
+    if known.watch:
+        from rich.console import Console
+
+        from gdro.lab.watch import SECONDS, watch
+
+        seconds = SECONDS if known.every is None else known.every
+        watch(known.runs, out, Console(soft_wrap=True), seconds)
+        return 0
     from gdro.report import build_report
 
-    only = known.runs[0] if len(known.runs) == 1 else Path()
-    print(build_report(known.runs, known.out or only / "report.html"))
+    print(build_report(known.runs, out))
     return 0
+
+
+def _runs(arguments: list[str]) -> int:
+    from gdro.lab.runs import main
+
+    return main(arguments)
 
 
 def _eval(arguments: list[str]) -> int:
@@ -173,6 +196,7 @@ COMMANDS = {
     "compare": (_compare, "methods side by side at equal rollouts"),
     "eval": (_eval, "scores of a model on the benchmarks"),
     "report": (_report, "the page about runs"),
+    "runs": (_runs, "the runs of a folder, and how far they are"),
     "simulate": (_simulate, "scan settings on a fast simulator of training"),
     "replay": (_replay, "what another controller would have decided, given a trace"),
     "data": (_data, "look at prompts, check them against benchmarks"),

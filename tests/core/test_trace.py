@@ -1,10 +1,14 @@
 """The trace: what is written is read back, whatever happened to the file in between."""
 
 import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
+from gdro.core import trace as trace_module
 from gdro.core.errors import DataError
 from gdro.core.trace import TraceWriter, keep_aside, read_trace
 
@@ -84,6 +88,37 @@ def test_every_cut_of_the_file_is_readable_and_can_be_continued(path):
             assert path.read_bytes() == whole
 
 
+WRITE_ON = """
+import sys
+from gdro.core.trace import TraceWriter
+
+with TraceWriter(sys.argv[1], {"boundaries": None, "bin_names": ["a"], "config": {}}) as trace:
+    for step in range(int(sys.argv[2]), 10**9):
+        trace.append({"step": step, "score_B": [step / 7], "long": 1 / 3})
+        print(step, flush=True)
+"""
+
+
+def test_a_killed_run_has_every_step_that_it_said(path):
+    """SIGKILL of a process that writes, twice, the second going on where the first ended."""
+    first = 0
+    for seen in (20, 3):
+        words = [sys.executable, "-c", WRITE_ON, str(path), str(first)]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            for _ in range(seen):
+                writer.stdout.readline()
+            writer.kill()
+            said = writer.stdout.read().split()  # up to the moment of its death
+        assert writer.returncode == -signal.SIGKILL
+        found = read_trace(path)
+        assert found.steps.tolist() == list(range(len(found.records)))
+        last = int(said[-1]) if said else first + seen - 1
+        assert found.steps[-1] >= last
+        np.testing.assert_allclose(found.per_bin("score_B")[:, 0], found.steps / 7, rtol=1e-4)
+        first = len(found.records)
+
+
 def test_a_resumed_run_drops_the_steps_that_it_repeats(path):
     write(path, range(5))
     with TraceWriter(path, HEADER) as trace:
@@ -141,6 +176,8 @@ def test_a_step_of_ten_bins_is_small(path):
             "score",
             "correct",
             "variance",
+            "unparsed",
+            "timeout",
             "population",
         )
     }
@@ -161,15 +198,18 @@ def test_a_step_of_ten_bins_is_small(path):
             "varproxy_uniform",
             "mixed_fraction",
             "mixed_weight",
+            "rollout_lead_lag",
             "reward",
             "rollouts",
+            "trained",
             "tokens",
+            "unparsed",
+            "timeout",
         )
     }
-    record |= {
-        "step": 99_999,
-        "time": {n: rng.random() for n in ("plan", "generation", "update", "observe", "step")},
-    }
+    phases = ("plan", "generation", "reward", "update", "hook", "observe", "step")
+    record |= {"step": 99_999, "time": {n: rng.random() for n in phases}}
+    assert all(f"`{key}`" in trace_module.__doc__ for key in (*record, *phases))
     with TraceWriter(path, header) as trace:
         trace.append(record)
     assert len(path.read_bytes().splitlines()[1]) < 2000

@@ -52,6 +52,17 @@ def test_shares_of_verdicts_are_logged():
                       "verify/timeout": 0.0}  # fmt: skip
 
 
+def test_verdicts_are_logged_by_the_name_of_the_function():
+    texts, logged = [r"\boxed{5}", "5", r"\boxed{9^{9^9}}"], {}
+    column = {"name": ["a"] * 3, "verdict_R": [0] * 3}  # columns of the user's
+    math_reward(texts, ["5"] * 3, log_extra=logged.__setitem__, **column)
+    exact_reward(texts, ["5"] * 3, log_extra=logged.__setitem__, **column)
+    assert logged == {
+        "verdict/math_reward": ["right", "wrong", "unparsed"],
+        "verdict/exact_reward": ["wrong", "right", "wrong"],
+    }
+
+
 def test_no_completion():
     with pytest.raises(DataError, match="a completion must be text or a list of messages, got 5"):
         math_reward([5], ["5"])  # type: ignore[list-item]

@@ -151,6 +151,58 @@ def test_rounds_train_on_the_rollouts_that_they_say(
     assert extended > 1
 
 
+@pytest.mark.parametrize("policy", ["dapo", "reinforce_ada"])
+def test_rounds_log_lengths_and_verdicts_of_all_that_was_generated(
+    model: str, tmp_path: Path, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = ("right", "wrong", "unparsed", "timeout")
+
+    def judged(completions: list[str], log_extra: Any, log_metric: Any, **_: Any) -> list[float]:
+        verdicts = [said[sum(map(ord, c)) % 4] for c in completions]
+        log_extra("verdict/judged", verdicts)
+        for name in said:
+            log_metric(f"verify/{name}", verdicts.count(name) / len(verdicts))
+        return [float(v == "right") for v in verdicts]
+
+    trainer = make_trainer(
+        model, tmp_path, rewards=judged, dataset=prompts(24), max_steps=5, **ROUNDS[policy]
+    )
+    tokenizer, score = trainer.processing_class, trainer._calculate_rewards
+    ends = (tokenizer.eos_token_id, tokenizer.pad_token_id)
+    steps: list[list[list[tuple[int, bool, str]]]] = []
+
+    def seen(inputs: Any, texts: Any, completions: Any, ids: Any) -> Any:
+        if trainer._expanded is not None:
+            steps.append([])
+            trainer._expanded = None
+        verdicts = [said[sum(map(ord, c)) % 4] for c in completions]
+        steps[-1].append([(len(i), i[-1] in ends, v) for i, v in zip(ids, verdicts, strict=True)])
+        return score(inputs, texts, completions, ids)
+
+    monkeypatch.setattr(trainer, "_calculate_rewards", seen)
+    trainer.train()
+    logs = [log for log in trainer.state.log_history if "completions/mean_length" in log]
+    records = read_trace(tmp_path / "trace.jsonl").records
+    assert max(map(len, steps)) > 1
+    for log, record, rounds in zip(logs, records, steps, strict=True):
+        rows = [row for one in rounds for row in one]
+        assert len(rows) == record["rollouts"]
+        lengths = [length for length, _, _ in rows]
+        ended = [length for length, whole, _ in rows if whole] or [0]
+        for kind, of in (("", lengths), ("terminated_", ended)):
+            for name, most in (("mean", np.mean), ("min", min), ("max", max)):
+                assert log[f"completions/{name}_{kind}length"] == pytest.approx(most(of))
+        clipped = np.mean([not whole for _, whole, _ in rows])
+        assert log["completions/clipped_ratio"] == pytest.approx(clipped)
+        for name in said:
+            share = np.mean([v == name for _, _, v in rows])
+            assert log[f"verify/{name}"] == pytest.approx(share)
+        for name in ("unparsed", "timeout"):  # rows that only filled a batch are no rollouts
+            counts, all_of_it = record[f"{name}_B"], sum(v == name for _, _, v in rows)
+            assert sum(counts) <= record[name] <= all_of_it
+    assert any(record["unparsed"] for record in records)
+
+
 def test_dapo_trains_on_mixed_groups_where_it_can(model: str, tmp_path: Path) -> None:
     plain = make_trainer(model, tmp_path / "grpo", max_steps=8, **GRPO)
     filtered = make_trainer(model, tmp_path / "dapo", max_steps=8, **ROUNDS["dapo"])

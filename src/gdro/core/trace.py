@@ -18,19 +18,24 @@ NaN and infinity are written as null, floats with five significant digits.
 | `weight_B` | mean weight of the bin's prompts (null: no prompt of the bin in the batch) |
 | `q_B`, `score_B` | the adversary's mixture (Eq. 15) and smoothed loss (Eq. 12) |
 | `correct_B`, `variance_B` | mean correct over the bin's rollouts; running variance estimate v_b |
+| `unparsed_B`, `timeout_B` | rollouts whose verdict was so; `correct_B` has the right ones |
 | `population_B` | all known prompts of the data set by bin |
 | `unseen_prompts`, `unseen_rollouts`, `unseen_correct` | the same of the batch's unseen prompts |
 | `budget`, `rollouts`, `tokens` | rollouts planned; rollouts and completion tokens realised |
+| `unparsed`, `timeout` | as `unparsed_B` and `timeout_B`, over the step's rollouts |
 | `trained` | rollouts that train: fewer than `rollouts` only where a step generates in rounds |
 | `reward` | mean correct (0/1) over the step's rollouts |
 | `price` | shadow price mu, where the allocator has one (Eq. 21) |
 | `entropy`, `effective_support` | of q: nats, and the number of bins it amounts to |
 | `lead_lag` | mean bin index of the weights minus that of the data (Eq. 32): < 0 is harder |
+| `rollout_lead_lag` | the same of the rollouts |
 | `wse`, `wse_uniform`, `varproxy`, `varproxy_uniform` | Eq. 33, 28: as planned, at n = n_mean |
 | `mixed_fraction`, `mixed_weight` | groups with right and wrong rollouts: share, mean weight |
-| `time` | seconds by phase: `plan`, `generation`, `update`, `observe`, `step` (the whole) |
+| `time` | seconds: `step`, of which `generation`, `reward`, `update`, `hook` (what gdro adds) |
 
-Further numeric keys may be added; a key that ends in `_B` holds a list with one entry per bin.
+`time` also has `plan` and `observe`, the controller's parts of `hook`. Evaluations stand beside the
+trace, in `evals.jsonl`. Further numeric keys may be added; a key that ends in `_B` holds a list
+with one entry per bin.
 """
 
 import json

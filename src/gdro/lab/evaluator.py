@@ -48,6 +48,7 @@ class Evaluator(TrainerCallback):
                 "shard it: give --eval_before false --eval_after false, and evaluate model/ later"
             )
         self._base: Evaluation | None = None
+        self._evaluated: int | None = None
         self._edges = [(b + 0.5) / recipe.run.eval_k for b in range(recipe.run.eval_k)]
 
     def base(self) -> None:
@@ -63,16 +64,40 @@ class Evaluator(TrainerCallback):
         if not path.exists() or not self._recorded(0):
             self._record(0, found, {"rollouts": 0, "tokens": 0})
 
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The trackers have been opened: they get the base's scores."""
+        if state.global_step == 0 and self._base is not None:
+            self._tell(self._base)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The last evaluation, if this stands before the trackers' callbacks, which close them."""
+        if self._run.eval_after:
+            self.evaluate(state.global_step)
+
     def evaluate(self, step: int) -> None:
         """Evaluates the policy as it is, unless this step has been evaluated."""
-        if not self._recorded(step):
-            self._record(step, self._sample(), self._trainer.spent)
+        # Other processes than the main one may be here before it has recorded the step.
+        if step != self._evaluated and not self._recorded(step):
+            self._evaluated = step
+            found = self._sample()
+            self._record(step, found, self._trainer.spent)
+            self._tell(found)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Every `eval_every` steps; before the checkpoint of the step, so that it implies this."""
         every = self._run.eval_every
         if every and state.global_step % every == 0:
             self.evaluate(state.global_step)
+
+    def _tell(self, found: Evaluation) -> None:
+        """Hands the scores to the progress line and the trackers: there `eval/test/pass@8`."""
+        trainer, split = self._trainer, self._run.dataset_test_split
+        scores = {"mean": found.mean, "pass": found.passed}
+        logs = {f"eval_{split}/{name}@{found.k}": score for name, score in scores.items()}
+        # Not trainer.log, which would take the step's own metrics along.
+        trainer.callback_handler.call_event(
+            "on_log", trainer.args, trainer.state, trainer.control, logs=logs
+        )
 
     def _sample(self) -> Evaluation:
         trainer = self._trainer

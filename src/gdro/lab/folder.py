@@ -4,6 +4,7 @@ recipe.yaml     the configuration in force; `gdro train FOLDER --resume` continu
 run.json        name, method, model, seed, state, versions, rollouts and tokens spent
 trace.jsonl     the controller, one line a step (written by the trainer)
 metrics.jsonl   what the trainer logs, one line a step
+tensorboard/    the same for TensorBoard, with `report_to: tensorboard`
 evals.jsonl     one line per evaluation
 evals/          the same by prompt
 samples/        some completions, one file per stretch of steps
@@ -16,6 +17,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +27,12 @@ import yaml
 from gdro.core.errors import ConfigError, DataError, UnsupportedError
 
 LOCK = ".lock"
+
+LOOKED_AT = ("output_dir", "eval_base", "report_to", "heatmap_every")
+"""Settings that change nothing of a run's result: they may change when it is continued."""
+
+_TRIES, _PAUSE = 5, 0.02
+"""Of taking the lock: whoever looks at it (`RunFolder.held`) has it for a moment."""
 
 SAMPLES_PER_FILE = 100
 """Steps whose samples share a file."""
@@ -79,6 +87,32 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def last_line(path: Path) -> dict[str, Any]:
+    """The last whole line; empty where there is none. Only the end of the file is read.
+
+    Raises:
+        DataError: if it is no mapping in JSON.
+    """
+    if not path.exists():
+        return {}
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        tail, length = b"", 1 << 14
+        while tail.count(b"\n") < 2 and len(tail) < size:
+            file.seek(max(size - length, 0))
+            tail, length = file.read(min(length, size)), length * 4
+    lines = tail.split(b"\n")[:-1]  # what follows the last newline is being written
+    if not lines:
+        return {}
+    try:
+        row = json.loads(lines[-1])
+    except ValueError:
+        row = None
+    if not isinstance(row, dict):
+        raise DataError(f"{path}: its last line is not a mapping in JSON")
+    return row
+
+
 def write_page(runs: Sequence[Path], out: Path) -> str:
     """Writes the page where its packages are installed, and says in words what became of it."""
     from gdro.report import build_report
@@ -106,13 +140,53 @@ class RunFolder:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What run.json says; empty before the run began."""
-        return json.loads(self.run.read_text()) if self.run.exists() else {}
+        """What run.json says; empty before the run began.
+
+        Raises:
+            DataError: if it is no mapping in JSON.
+        """
+        if not self.run.exists():
+            return {}
+        try:
+            about = json.loads(self.run.read_bytes())
+        except ValueError as error:
+            raise DataError(f"{self.run}: is not JSON ({error})") from None
+        if not isinstance(about, dict):
+            raise DataError(f"{self.run}: must hold a mapping, got {type(about).__name__}")
+        return about
 
     @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
         return self.about.get("state") == "finished"
+
+    @property
+    def steps(self) -> int:
+        """Steps that the trainer has logged; a line may stand for several."""
+        return int(last_line(self.metrics).get("step", 0))
+
+    @property
+    def held(self) -> bool:
+        """Whether a process writes the folder: it holds the lock, which ends with it."""
+        try:
+            with open(self.path / LOCK) as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    @property
+    def state(self) -> str:
+        """running, killed (it says so, but no process writes it), interrupted, failed, finished."""
+        about = self.about
+        if self.held:
+            return "running"
+        said = about.get("state", "running")
+        if said == "failed" and about.get("error") == "interrupted":
+            return "interrupted"
+        return "killed" if said == "running" else str(said)
 
     def update(self, **values: Any) -> None:
         """Changes run.json."""
@@ -157,11 +231,16 @@ class RunFolder:
         """Keeps the folder to this process until `release`, or its end, however it ends."""
         self.path.mkdir(parents=True, exist_ok=True)
         held = open(self.path / LOCK, "w")  # noqa: SIM115 - held on purpose
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            held.close()
-            raise ConfigError(f"{self.path} is being written by another process") from None
+        for left in reversed(range(_TRIES)):
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if left:
+                    time.sleep(_PAUSE)
+                    continue
+                held.close()
+                raise ConfigError(f"{self.path} is being written by another process") from None
         self._held = held
 
     def release(self) -> None:
@@ -182,7 +261,7 @@ class RunFolder:
         write_text(self.recipe, head + yaml.safe_dump(dict(recipe), sort_keys=False))
 
     def check_same(self, recipe: Mapping[str, Any]) -> None:
-        """That the folder's run is one of `recipe`; where files lie is no part of that.
+        """That the folder's run is one of `recipe`; what is `LOOKED_AT` is no part of that.
 
         Raises:
             ConfigError: naming the setting that differs.
@@ -192,7 +271,7 @@ class RunFolder:
         stored = _leaves(yaml.safe_load(self.recipe.read_text()))
         given = _leaves(recipe)
         for key in {**stored, **given}:
-            if key not in ("output_dir", "eval_base") and stored.get(key) != given.get(key):
+            if key not in LOOKED_AT and stored.get(key) != given.get(key):
                 raise ConfigError(
                     f"{self.path} holds a run with {key} = {stored.get(key)}, got "
                     f"{given.get(key)}: a run is continued with the configuration it began with"

@@ -1,6 +1,5 @@
 """Runs as processes of their own, a few at a time, each with its threads pinned."""
 
-import json
 import os
 import subprocess
 import sys
@@ -91,7 +90,7 @@ def run_jobs(
                 time.sleep(POLL_SECONDS)
                 for process in list(running):
                     about = process.job.folder.about
-                    done = _steps_done(process.job.folder)
+                    done = process.job.folder.steps
                     progress.update(process.task, completed=done, total=about.get("max_steps"))
                     if process.popen.poll() is not None:
                         running.remove(process)
@@ -122,12 +121,6 @@ def _start(job: Job, task: Any, threads: int, device: str | None) -> _Process:
             env=os.environ | pinned,
         )  # fmt: skip
     return _Process(job=job, popen=popen, log=log, task=task, device=device)
-
-
-def _steps_done(folder: RunFolder) -> int:
-    """The step of the last whole line; a line may stand for several steps."""
-    lines = folder.metrics.read_bytes().split(b"\n")[:-1] if folder.metrics.exists() else []
-    return json.loads(lines[-1])["step"] if lines else 0
 
 
 def _check(process: _Process) -> None:

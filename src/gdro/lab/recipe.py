@@ -85,6 +85,9 @@ class RunArguments:
     eval_batch: int = _help(512, "completions that an evaluation generates at a time")
     eval_seed: int = _help(0, "seed of an evaluation's samples")
     samples_per_step: int = _help(4, "completions of each step kept in samples/")
+    heatmap_every: int = _help(
+        50, "report_to tensorboard: heat maps of the bins every so many steps; 0 is none"
+    )
 
     def __post_init__(self) -> None:
         if self.verify_policy not in POLICIES:
@@ -96,7 +99,7 @@ class RunArguments:
         for name, low in (("train_prompts", 1), ("max_prompt_tokens", 1), ("max_rollouts", 1),
                           ("eval_k", 1), ("eval_prompts", 1), ("eval_every", 0), ("eval_top_k", 0),
                           ("eval_max_tokens", 1), ("eval_batch", 1),
-                          ("samples_per_step", 0)):  # fmt: skip
+                          ("samples_per_step", 0), ("heatmap_every", 0)):  # fmt: skip
             value = getattr(self, name)
             if value is not None and value < low:
                 raise ConfigError(f"{name} must be >= {low}, got {value}")

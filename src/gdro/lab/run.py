@@ -27,8 +27,9 @@ from gdro.lab.inputs import (
     model_source,
     reward_functions,
 )
-from gdro.lab.progress import ProgressLine, Recorder
+from gdro.lab.progress import ProgressLine, Recorder, Speed
 from gdro.lab.recipe import Recipe
+from gdro.lab.trackers import TensorBoard, check_trackers
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -55,6 +56,7 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
     console = console or Console(quiet=not main)
     folder = RunFolder(recipe.output_dir)
     # All before the folder is claimed: a wrong name leaves nothing behind.
+    check_trackers(recipe.training.report_to)
     model_source(recipe)
     rewards = reward_functions(recipe)
     marker = marker_of(recipe, rewards)
@@ -105,11 +107,13 @@ def _train(
     evaluator = Evaluator(recipe, folder, trainer, data.test, marker, console)
     if recipe.run.eval_before:
         evaluator.base()
-    progress = ProgressLine(trainer, console)
+    progress = ProgressLine(console)
     trainer.add_callback(progress)
     trainer.add_callback(Recorder(recipe, folder, trainer))
-    trainer.add_callback(evaluator)
     trainer.add_callback(_Stop(trainer, recipe.run.max_rollouts))
+    board = TensorBoard(trainer, folder, recipe.run.heatmap_every, console)
+    # Before the trackers, which are opened and closed at both ends of the training.
+    trainer.callback_handler.callbacks[:0] = [Speed(trainer), board, evaluator]
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except _NothingLeftToTrain:
@@ -165,6 +169,7 @@ def _trainer(recipe: Recipe, dataset: "Dataset", rewards: dict[str, Reward]) -> 
 
     args, model = recipe.training, recipe.model
     args.disable_tqdm = True
+    args.run_name = args.run_name or recipe.output_dir.name  # what trackers call it
     # As TRL's own script does: what the model is loaded with comes from ModelConfig.
     args.model_init_kwargs = init_kwargs(recipe)
     quantization = get_quantization_config(model)
@@ -196,6 +201,7 @@ def _about(recipe: Recipe) -> dict[str, Any]:
         "seed": recipe.training.seed,
         "max_steps": recipe.training.max_steps if recipe.training.max_steps > 0 else None,
         "state": "running",
+        "error": None,
         "device": str(recipe.training.device),
         "threads": torch.get_num_threads(),
         "versions": {name: v for name in PACKAGES if (v := _version(name))},

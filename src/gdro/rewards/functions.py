@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from gdro.core.errors import ConfigError, DataError
-from gdro.rewards.verdict import Verdict
+from gdro.rewards.verdict import VERDICTS, Verdict
 from gdro.rewards.verify import exact_match, numeric_match, verify
 
 Completion = str | Sequence[dict[str, Any]]
@@ -37,29 +37,28 @@ def math_reward(
         policy: where in the completion the answer stands; by default in the last ``\boxed{}``.
         tolerance: relative difference up to which numbers agree, in [0, 1).
         kwargs: further columns, unused; TRL's ``log_metric``, if there, gets the share of each
-            verdict as ``verify/<verdict>``.
+            verdict as ``verify/<verdict>``, and its ``log_extra`` the verdicts as the column
+            ``verdict/math_reward``.
     """
     texts = [text_of(c) for c in completions]
     verdict_R = verify(answer, texts, policy=policy, tolerance=tolerance)
-    return _rewards(verdict_R, kwargs.get("log_metric"))
+    return _rewards("math_reward", verdict_R, kwargs)
 
 
 def exact_reward(
     completions: Sequence[Completion], answer: Sequence[str], **kwargs: Any
 ) -> list[float]:
     """1 where the completion is the column ``answer`` but for space around it, else 0."""
-    return _rewards(
-        exact_match(answer, [text_of(c) for c in completions]), kwargs.get("log_metric")
-    )
+    verdict_R = exact_match(answer, [text_of(c) for c in completions])
+    return _rewards("exact_reward", verdict_R, kwargs)
 
 
 def numeric_reward(
     completions: Sequence[Completion], answer: Sequence[str], **kwargs: Any
 ) -> list[float]:
     """1 where the completion is a number that equals the column ``answer``, else 0."""
-    return _rewards(
-        numeric_match(answer, [text_of(c) for c in completions]), kwargs.get("log_metric")
-    )
+    verdict_R = numeric_match(answer, [text_of(c) for c in completions])
+    return _rewards("numeric_reward", verdict_R, kwargs)
 
 
 def compute_score(
@@ -200,11 +199,12 @@ def text_of(completion: Completion) -> str:
     raise DataError(f"a completion must be text or a list of messages, got {completion!r:.200}")
 
 
-def _rewards(
-    verdict_R: Sequence[Verdict], log_metric: Callable[[str, float], None] | None
-) -> list[float]:
+def _rewards(name: str, verdict_R: Sequence[Verdict], given: Mapping[str, Any]) -> list[float]:
+    log_metric, log_extra = given.get("log_metric"), given.get("log_extra")
     if log_metric is not None and verdict_R:
         counts = Counter(verdict_R)
         for verdict in Verdict:
             log_metric(f"verify/{verdict}", counts[verdict] / len(verdict_R))
+    if log_extra is not None:
+        log_extra(VERDICTS.format(name), [verdict.value for verdict in verdict_R])
     return [float(verdict == Verdict.right) for verdict in verdict_R]

@@ -2,6 +2,9 @@
 
 from enum import StrEnum
 
+VERDICTS = "verdict/{}"
+"""Column of a reward function's verdicts, by its name, in TRL's log of completions."""
+
 
 class Verdict(StrEnum):
     """Only `right` is rewarded; the others are kept apart because they are counted apart."""

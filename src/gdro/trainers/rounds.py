@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gdro.core.errors import UnsupportedError
 from gdro.core.types import Outcome, Plan
+from gdro.rewards.verdict import Verdict
 
 _LEFT = ("prompt_ids", "prompt_mask")
 _RIGHT = (
@@ -24,6 +25,12 @@ _RIGHT = (
 )  # fmt: skip
 _FLAT = ("advantages",)
 _COUNT = "num_items_in_batch"
+_METRICS = (
+    "reward", "reward_std", "frac_reward_zero_std", *(f"verify/{v}" for v in Verdict),
+    *(f"completions/{kind}_{of}length" for kind in ("mean", "min", "max")
+      for of in ("", "terminated_")), "completions/clipped_ratio",
+)  # fmt: skip
+"""What TRL logs once a round, beside the rewards of each function."""
 
 
 def padded_size(size: int, num_generations: int, num_processes: int) -> int:
@@ -38,8 +45,8 @@ def in_rounds(
 ) -> tuple[Plan, Tensor, dict[str, Any], tuple[int, int]]:  # fmt: skip
     """Goes on generating until the controller has what the step needs.
 
-    Leaves the trainer's `_correct_R`, `_tokens_R` and `_rewards_RF` with everything that was
-    generated, by slot of the plan.
+    Leaves the trainer's `_correct_R`, `_tokens_R`, `_verdict_R` and `_rewards_RF` with everything
+    that was generated, by slot of the plan.
 
     Args:
         trainer: The trainer; its controller decides on the main process.
@@ -58,7 +65,8 @@ def in_rounds(
     rounds = Rounds(trainer)
     rounds.add(output, slot_R)
     while True:
-        slot_R, correct_R, trainer._tokens_R, trainer._rewards_RF = rounds.generated()
+        slot_R, correct_R, *rest = rounds.generated()
+        trainer._tokens_R, trainer._verdict_R, trainer._rewards_RF = rest
         decided: list[Any] = [None]
         if acc.is_main_process:
             decided = [_decide(trainer.controller, plan, slot_R, correct_R)]
@@ -108,6 +116,7 @@ class Rounds:
         self._slot_R: list[Tensor] = []
         self._correct_R: list[Tensor] = []
         self._tokens_R: list[Tensor] = []
+        self._verdict_R: list[Tensor] = []
         self._rewards_RF: list[Tensor] = []
         self._logged: list[dict[str, list[Any]]] = []
         self._order = torch.empty(0, dtype=torch.long)
@@ -134,6 +143,7 @@ class Rounds:
         self._slot_R.append(slot_R)
         self._correct_R.append(trainer._correct_R)
         self._tokens_R.append(trainer._tokens_R)
+        self._verdict_R.append(trainer._verdict_R)
         self._rewards_RF.append(trainer._rewards_RF)
         self._logged.append(
             {name: list(entries)[-len(slot_R) :] for name, entries in _logs(trainer).items()}
@@ -151,14 +161,15 @@ class Rounds:
             return self._trainer._tokenizer.pad_token_id
         return int(name == "tool_mask")
 
-    def generated(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(slot, correct, tokens, rewards) of all rollouts, by slot, padding rows left out."""
+    def generated(self) -> list[Tensor]:
+        """Slot, correct, tokens, verdict and rewards of all rollouts by slot, without padding."""
         every_R = torch.cat(self._slot_R)
         order = torch.argsort(every_R, stable=True)
         self._order = order[every_R[order] >= 0]
-        parts = (self._slot_R, self._correct_R, self._tokens_R, self._rewards_RF)
-        slot_R, correct_R, tokens_R, rewards_RF = (torch.cat(p)[self._order] for p in parts)
-        return slot_R, correct_R, tokens_R, rewards_RF
+        parts = (
+            self._slot_R, self._correct_R, self._tokens_R, self._verdict_R, self._rewards_RF
+        )  # fmt: skip
+        return [torch.cat(part)[self._order] for part in parts]
 
     @property
     def padding(self) -> tuple[int, int]:
@@ -198,14 +209,24 @@ class Rounds:
             for _ in range(min(len(rows), len(entries))):
                 entries.pop()
             entries.extend(every[row] for row in rows)
-        metrics, extra = trainer._metrics["train"], len(self._batches) - 1
-        names = [n for n in metrics if n in ("reward", "reward_std", "frac_reward_zero_std")]
-        sizes = [float((slot_R >= 0).sum()) for slot_R in self._slot_R]
-        for name in (*names, *(n for n in metrics if n.startswith("rewards/"))):
-            values = metrics[name][-extra - 1 :]
-            del metrics[name][-extra - 1 :]
-            mean = sum(v * s for v, s in zip(values, sizes, strict=True)) / sum(sizes)
-            metrics[name].append(mean)
+        metrics, rounds = trainer._metrics["train"], len(self._batches)
+        taken = {n: metrics[n][-rounds:] for n in metrics if n in _METRICS or n[:8] == "rewards/"}
+        scored = [float((slot_R >= 0).sum()) for slot_R in self._slot_R]
+        whole = [float(len(slot_R)) for slot_R in self._slot_R]  # lengths count padding rows too
+        clipped = taken["completions/clipped_ratio"]
+        ended = [s * (1 - c) for s, c in zip(whole, clipped, strict=True)]
+        for name, values in taken.items():
+            sizes = ended if "_terminated_" in name else whole
+            sizes = scored if "reward" in name else sizes
+            metrics[name][-rounds:] = [_merged(name, values, sizes)]
+
+
+def _merged(name: str, values: list[float], sizes: list[float]) -> float:
+    """A metric of several rounds as one: the least, the most, or the mean over all rows."""
+    held = [(v, s) for v, s in zip(values, sizes, strict=True) if s > 0]
+    if "/min_" in name or "/max_" in name:
+        return (min if "/min_" in name else max)((v for v, _ in held), default=0.0)
+    return sum(v * s for v, s in held) / sum(s for _, s in held) if held else 0.0
 
 
 def _logs(trainer: Any) -> dict[str, Any]:

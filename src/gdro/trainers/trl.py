@@ -40,6 +40,7 @@ from gdro.trainers.config import GDROConfig
 from gdro.trainers.prompt_loss import prompt_loss_and_score
 from gdro.trainers.replay import with_successes
 from gdro.trainers.rounds import in_rounds
+from gdro.trainers.verdicts import by_bin, gathered
 from gdro.trainers.vllm import one_request_each
 from gdro.trainers.window import Window
 
@@ -124,6 +125,7 @@ class GDROTrainer(GRPOTrainer):
         self._seconds = dict.fromkeys(PHASES, 0.0)
         self._correct_R: Any = None
         self._tokens_R: Any = None
+        self._verdict_R: Any = None
         self._resumed = False
         self._trace: TraceWriter | None = None
         given_weights = args.reward_weights
@@ -189,7 +191,9 @@ class GDROTrainer(GRPOTrainer):
         self.spent["trained_tokens"] += int(output["num_items_in_batch"])
         sums = torch.zeros(len(slot_R), 3, device=device)
         mean, seconds = self._metrics["train"]["reward"][-1], self._seconds
-        self._window = Window(plan, self._correct_R, self._tokens_R, sums, mean, seconds, padding)
+        said = by_bin(self._verdict_R, plan, self.controller.difficulty.num_bins)
+        seen = (plan, self._correct_R, self._tokens_R, sums)
+        self._window = Window(*seen, mean, seconds, padding, said)
         seconds["hook"] += seconds["plan"] + time.perf_counter() - resumed
         return output
 
@@ -250,8 +254,8 @@ class GDROTrainer(GRPOTrainer):
             # Said by us, not by the user's rewards: it must not make a rollout scorable.
             unscorable = torch.isnan(rewards_RF[:, : self._correct]).all(dim=1)
             rewards_RF[unscorable, self._correct] = torch.nan
-        lengths = torch.tensor([len(ids) for ids in completion_ids_list], device=rewards_RF.device)
-        self._rewards_RF, self._tokens_R = rewards_RF, self.accelerator.gather(lengths)
+        self._rewards_RF = rewards_RF
+        self._tokens_R, self._verdict_R = gathered(self, name, completion_ids_list)
         self._seconds["reward"] += time.perf_counter() - started
         return rewards_RF
 
@@ -327,16 +331,15 @@ class GDROTrainer(GRPOTrainer):
         took["step"] += observed
         took["update"] = took["step"] - took["generation"] - took["reward"] - took["hook"]
         metrics = self._metrics["train"]
-        for name, value in record.metrics.items():
+        times = {f"time/{name}": seconds for name, seconds in took.items()}
+        for name, value in (record.metrics | times).items():
             metrics[name].append(value)
-        for name, value in took.items():
-            metrics[f"time/{name}"].append(value)
-        self._tracer().append(record.to_dict() | {"reward": window.reward, "time": took})
+        more = window.verdicts | {"reward": window.reward, "time": took}
+        self._tracer().append(record.to_dict() | more)
 
     def _tracer(self) -> TraceWriter:
         if self._trace is None:
             path = Path(str(self.args.output_dir)) / "trace.jsonl"
-            path.parent.mkdir(parents=True, exist_ok=True)
             header = header_of(self.controller) | {"method": self.args.method}
             if path.exists() and not self._resumed:
                 keep_aside(path)  # a new run in an old folder
@@ -347,14 +350,13 @@ class GDROTrainer(GRPOTrainer):
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
+        os.makedirs(output_dir, exist_ok=True)
         if self.args.should_save:
-            os.makedirs(output_dir, exist_ok=True)
             state = {"controller": self.controller.state_dict(), "micro_step": self._step}
             state["spent"] = dict(self.spent)
             path = Path(output_dir) / STATE_FILE
             save(path, state, fingerprint=self.controller.fingerprint)
         if self._window is not None:  # saved between the updates of one generation batch
-            os.makedirs(output_dir, exist_ok=True)
             path = self._buffer(output_dir)
             self._window.save(path, self._buffered_inputs, self.accelerator.num_processes)
 

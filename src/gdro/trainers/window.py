@@ -1,6 +1,6 @@
 """What is between a plan and its observation, and how it is saved in mid-window."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +24,7 @@ class Window:
     reward: float
     seconds: dict[str, float]
     padding: tuple[int, int] = (0, 0)  # rollouts and tokens that only filled a batch
+    verdicts: dict[str, Any] = field(default_factory=dict)  # for the trace, see verdicts.by_bin
 
     def outcome(self, sums_RF: torch.Tensor) -> Outcome:
         """What the controller learns from, given the sums of all processes."""
