@@ -125,8 +125,7 @@ class SelectConfig(Checked):
     policy: str = setting(
         "uniform",
         "how the prompts of a step are chosen; sample, by Prompt-GDRO's adversary, is implied by "
-        "prompt.realisation=sample and least_noise; dapo generates in rounds, which is not "
-        "compute-neutral",
+        "prompt.realisation=sample; dapo generates in rounds, which is not compute-neutral",
         choices=registry.SELECT,
     )
     max_rounds: int = setting(
@@ -167,10 +166,10 @@ class PromptConfig(Checked):
         "the gradient of pass@k, or what hard_first would imply (a control)",
         choices=registry.WEIGH,
     )
-    realisation: Literal["omega", "mass", "sample", "least_noise"] = setting(
+    realisation: Literal["omega", "mass", "sample"] = setting(
         "omega",
-        "gdro: how q is realised: a weight per prompt (paper), a weight q/share, by drawing "
-        "prompts, or by the draws and weights that make the least noise together",
+        "gdro: how q is realised: a weight per prompt (paper), a weight q/share, or by drawing "
+        "prompts",
     )
     signal: Literal["error", "surrogate", "failure", "learnability"] = setting(
         "error",
@@ -322,17 +321,10 @@ class ControllerConfig(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         policy = self.select.policy
-        realisation = self.prompt.realisation
-        if self.prompt.weigh == "gdro" and realisation in ("sample", "least_noise"):
+        if self.prompt.weigh == "gdro" and self.prompt.realisation == "sample":
             if policy not in ("uniform", "sample"):
                 raise ConfigError(
-                    f"select.policy must be sample with prompt.realisation={realisation}, got "
-                    f"{policy}"
-                )
-            if realisation == "least_noise" and self.prompt.signal != "error":
-                raise ConfigError(
-                    "prompt.signal must be error with prompt.realisation=least_noise, got "
-                    f"{self.prompt.signal}"
+                    f"select.policy must be sample with prompt.realisation=sample, got {policy}"
                 )
             select = dataclasses.replace(self.select, policy="sample")
             object.__setattr__(self, "select", select)

@@ -35,7 +35,7 @@ class Method:
         self._config, self._difficulty = config, difficulty
         self._n_mean, self._std_scaled = n_mean, std_scaled
         num_bins = difficulty.num_bins
-        self.adversary = Adversary(config.prompt, num_bins, n_mean)
+        self.adversary = Adversary(config.prompt, num_bins)
         self.variance = VarianceMonitor(config.rollout, num_bins, n_mean, std_scaled)
         setting = Setting(
             config=config,

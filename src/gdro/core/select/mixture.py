@@ -1,4 +1,4 @@
-"""Draws by the adversary's mixture: `prompt.realisation=sample`, `least_noise` (method D9)."""
+"""Draws by the adversary's mixture: `prompt.realisation=sample` (method D9)."""
 
 import numpy as np
 
@@ -10,8 +10,7 @@ from gdro.core.types import UNSEEN, FloatArray, IntArray
 
 
 class Mixture(Selector):
-    """Draws prompts without replacement so that bin b has the expected mass q(b) in the step
-    (`Adversary.draws_B`).
+    """Draws prompts without replacement so that bin b has the expected mass q(b) in the step.
 
     Unseen prompts keep their share of the data set; what empty bins have of q goes to the others
     in proportion. Counts by bin are drawn systematically, so they differ from their expectation by
@@ -47,7 +46,7 @@ class Mixture(Selector):
         bin_C = pool.bin_C
         seen_C, num_bins = bin_C != UNSEEN, self._adversary.num_bins
         room_B = np.bincount(bin_C[seen_C], size_C[seen_C], num_bins)
-        mass_B = _over_present(self._adversary.draws_B(pool.population_B), room_B)
+        mass_B = _over_present(self._adversary.q_B(pool.population_B), room_B)
         share_C = size_C / size_C.sum()
         mass_C = np.where(seen_C, 0.0, share_C)
         per_prompt_B = mass_B / np.maximum(room_B, 1)

@@ -16,17 +16,12 @@ from gdro.core.weigh.entropic import entropic
 class Adversary:
     """Scores of the bins, the mixture that answers them, and the weights that realise it.
 
-    Args:
-        config: The room `prompt` of the configuration.
-        num_bins: B.
-        n_mean: Rollouts of a group, for the noise that `least_noise` reckons with.
-
     Attributes:
         score_B: Smoothed loss S of each bin (Eq. 12), nan for a bin never observed.
     """
 
-    def __init__(self, config: PromptConfig, num_bins: int, n_mean: float = 4.0) -> None:
-        self.config, self._n_mean = config, n_mean
+    def __init__(self, config: PromptConfig, num_bins: int) -> None:
+        self.config = config
         self.score_B: FloatArray = np.full(num_bins, np.nan)
 
     @property
@@ -110,30 +105,6 @@ class Adversary:
 
     # --- Eq. 16 and the other realisations ---
 
-    def draws_B(self, share_B: FloatArray | IntArray) -> FloatArray:
-        """Mass of each bin among the prompts that are drawn.
-
-        q. For `least_noise` q sigma: a push q(b) that is paid for with draws d(b) and a weight
-        q / d has the noise sum q^2 sigma^2 / d, which at a given number of draws is least there.
-
-        Args:
-            share_B: As in `q_B`.
-
-        Returns:
-            float64 [B], non-negative, summing to 1.
-        """
-        mass_B = self.q_B(share_B)
-        if self.config.realisation == "least_noise":
-            mass_B *= self._noise_B()
-        return mass_B / mass_B.sum()
-
-    def _noise_B(self) -> FloatArray:
-        """sigma, but for a factor: sqrt(1 - p^n - (1-p)^n), p = 1 - S, so that sigma^2 is the
-        share of groups of n with a gradient, which std-scaled advantages have as their mean
-        square; at least that of p = 1 / 100. Bins without a score are as noisy as can be."""
-        p_B = np.clip(np.nan_to_num(1 - self.score_B, nan=0.5), 0.01, 0.99)
-        return np.sqrt(1 - p_B**self._n_mean - (1 - p_B) ** self._n_mean)
-
     def weight_P(self, bin_P: IntArray, unit_P: FloatArray | IntArray) -> FloatArray:
         """What the advantages of each prompt are multiplied by.
 
@@ -142,7 +113,7 @@ class Adversary:
         adversary's answer over the bins present, so that below the cap the batch's gradient is
         the mixture of Eq. 26. With `normalize="mean"`, s makes the mean weight of the seen
         prompts 1 after the cap (method D7); with "none" s = 1. `sample` realises q by drawing
-        prompts, so it weighs all alike; `least_noise` weighs by what its draws leave of q.
+        prompts, so it weighs all alike.
 
         Prompts that are unseen, or in a bin without a score, weigh 1.
 
@@ -171,9 +142,7 @@ class Adversary:
         config = self.config
         score_B = self._clipped(present)
         base_B = share_B if config.base == "share" else np.full(len(share_B), 1.0 / len(share_B))
-        if config.realisation == "least_noise":
-            ratio_B, scale = 1 / self._noise_B()[present], 1.0
-        elif config.realisation == "mass":
+        if config.realisation == "mass":
             ratio_B, scale = self._mixture(score_B, base_B) / share_B, 1.0
         elif config.ambiguity == "entropic":
             # relative to the largest, whose logarithm is kept apart: nothing overflows
