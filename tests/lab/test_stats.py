@@ -5,13 +5,8 @@ import pytest
 from scipy.stats import ttest_rel
 
 from gdro.core.errors import DataError
-from gdro.lab.stats import (
-    bootstrap_means,
-    first_reach,
-    on_common_knots,
-    paired_difference,
-    reach_of_mean,
-)
+from gdro.core.seeds import on_common_knots, paired_difference
+from gdro.lab.stats import bootstrap_means, first_reach, reach_of_mean
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 40])

@@ -97,6 +97,7 @@ def fabricate(
                 "mixed_weight": 1.1,
                 "reward": reward,
                 "rollouts": rollouts.sum() + 4 * unseen,
+                "trained": rollouts.sum() + 4 * unseen,
                 "tokens": 256 * 40,
                 "time": {
                     "plan": 0.0021,
@@ -118,6 +119,7 @@ def fabricate(
         with open(folder / "trace.jsonl", "ab") as file:
             file.writelines(_line(_plain(record, 5)) for record in lines)
     _evaluations(folder, steps, strength, families)
+    _prompts(folder, steps, families, rng)
     about = {
         "name": name or f"arith-{method}-{seed}",
         "method": method,
@@ -152,7 +154,89 @@ def _evaluations(folder: Path, steps: int, strength: float, families: tuple[str,
             file.write(json.dumps(value) + "\n")
 
 
+def _prompts(folder: Path, steps: int, families: tuple[str, ...], rng: np.random.Generator) -> None:
+    """Evaluations by prompt, and training samples."""
+    (folder / "evals").mkdir(exist_ok=True)
+    (folder / "samples").mkdir(exist_ok=True)
+    for step, level in ((0, 0.3), (steps, 0.6)):
+        value = {
+            "k": 8,
+            "id_N": [f"prompt-{i}" for i in range(64)],
+            "correct_N": [int(rng.binomial(8, level * (i % 5) / 4)) for i in range(64)],
+            "groups": {"family": [families[i % len(families)] for i in range(64)]},
+        }
+        (folder / "evals" / f"{step:06d}-test.json").write_text(json.dumps(value))
+    with open(folder / "samples" / "000000.jsonl", "w") as file:
+        for step in range(min(steps, 100)):
+            a = step % 20
+            row = {"step": step, "prompt": f"{a} + 1 =", "completion": f"{a}+1 is {a + step // 40}"}
+            row |= {"rewards": {"exact": float(step // 40 == 1)}, "advantage": 0.0}
+            file.write(json.dumps(row) + "\n")
+
+
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Callable[..., Path]:
     """`run_folder("name", steps=..., method=...)` fabricates a run below the test's own folder."""
     return lambda folder, **options: fabricate(tmp_path / folder, **options)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A run of four steps and two bins, worked out by hand."""
+    folder = tmp_path / "small"
+    header = {
+        "boundaries": [0, 0.5, 1],
+        "bin_names": ["hard", "easy"],
+        "n_mean": 4,
+        "method": "joint",
+        "config": {"difficulty": {"k": 4}},
+    }
+    steps: list[dict[str, Any]] = [
+        {
+            "prompts_B": [3, 1],
+            "rollouts_B": [13, 3],
+            "weight_B": [1.2, 0.4],
+            "correct_B": [0, 1],
+            "reward": 0.25,
+            "price": 0.02,
+            "lead_lag": -0.125,
+            "unseen_prompts": 4,
+            "rollouts": 32,
+        },
+        {
+            "prompts_B": [0, 4],
+            "rollouts_B": [0, 16],
+            "weight_B": [None, 1],
+            "correct_B": [None, 0.5],
+            "reward": 0.5,
+            "price": 0.03,
+            "lead_lag": 0,
+            "rollouts": 16,
+        },
+        {
+            "prompts_B": [1, 3],
+            "rollouts_B": [8, 8],
+            "weight_B": [2.5, 0.5],
+            "correct_B": [0.25, 0.5],
+            "reward": 0.75,
+            "price": 0.04,
+            "lead_lag": -0.25,
+            "rollouts": 16,
+            "time": {"plan": 0.01, "step": 2},
+        },
+        {
+            "prompts_B": [2, 2],
+            "rollouts_B": [11, 5],
+            "weight_B": [1.5, 0.5],
+            "correct_B": [0, 0.8],
+            "reward": 0.5,
+            "price": 0.03,
+            "lead_lag": -0.25,
+            "rollouts": 16,
+            "time": {"plan": 0.03, "step": 4},
+        },
+    ]
+    with TraceWriter(folder / "trace.jsonl", header) as trace:
+        for step, record in enumerate(steps):
+            trace.append({"step": step, "variance_B": [0.04, 0.16], **record})
+    return folder

@@ -59,8 +59,8 @@ def drawn(page):
 def test_every_figure_is_drawn_and_nothing_leaves_the_page(run_folder, visit, scheme, width):
     one = run_folder("joint", steps=200)
     two = run_folder("grpo", steps=200, method="grpo")
-    for runs, plots in (([one], 16), ([one, two], 8)):
-        path = build_report(runs, one / "page.html")
+    for runs, plots in (([one], 26), ([one, two], 14)):
+        path = build_report(runs, one / "page.html", files=False)
         page, said, asked = visit(
             path, color_scheme=scheme, viewport={"width": width, "height": 800}
         )
@@ -73,7 +73,7 @@ def test_every_figure_is_drawn_and_nothing_leaves_the_page(run_folder, visit, sc
 
 def test_the_theme_button_and_print_redraw(run_folder, visit):
     folder = run_folder("joint")
-    path = build_report([folder], folder / "page.html")
+    path = build_report([folder], folder / "page.html", files=False)
     page, said, _ = visit(path, color_scheme="light")
     color = "getComputedStyle(document.querySelector('.plot .xtick text')).fill"
     light = page.evaluate(color)
@@ -86,26 +86,77 @@ def test_the_theme_button_and_print_redraw(run_folder, visit):
     assert page.evaluate(color) == light
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.evaluate(color) == dark
-    assert drawn(page) == [16, 16]
+    assert drawn(page) == [26, 26]
     assert said == []
 
 
-def test_hostile_names_do_nothing(run_folder, visit):
-    names = (
-        "<img src=x onerror=window.hacked=1>",
-        "</script><script>window.hacked=1</script>",
-        "<a href='https://evil.example/'>click</a>",
-        "%{x}<b>",
-    )
-    runs = [run_folder(f"r{i}", families=names) for i in range(len(names))]
-    for folder, name in zip(runs, names, strict=True):
-        about = dict.fromkeys(("name", "method", "model"), name)
+HOSTILE = (
+    "<img src=x onerror=window.hacked=1>",
+    "</script><script>window.hacked=1</script>",
+    "<a href='https://evil.example/'>click</a>",
+    "<math><mtext><table><mglyph><style><img src=x onerror=window.hacked=1>",
+    "<svg onload=window.hacked=1><script>window.hacked=1</script></svg>",
+    '" onmouseover="window.hacked=1" autofocus onfocus="window.hacked=1',
+    "</summary></details><iframe src='https://evil.example/'></iframe>",
+    "javascript:window.hacked=1 {{ 7 * 7 }} %{x}<b> \u202e",
+)
+
+
+@pytest.mark.parametrize("number", [1, len(HOSTILE)])
+def test_hostile_names_and_model_output_are_text(run_folder, visit, number):
+    runs = [run_folder(f"r{i}", families=HOSTILE) for i in range(number)]
+    big = HOSTILE[1] + "x" * 1_000_000
+    for folder, name in zip(runs, HOSTILE, strict=False):
+        about = dict.fromkeys(("name", "method", "model"), name) | {"seed": 1}
         (folder / "run.json").write_text(json.dumps(about))
-    for chosen in (runs[:1], runs):
-        path = build_report(chosen, runs[0] / "page.html")
-        page, said, asked = visit(path)
-        assert page.evaluate("window.hacked") is None
-        assert page.locator("a, img").count() == 0
-        assert said == []
-        assert asked == [path.as_uri()]
-        assert "<img src=x onerror=window.h" in page.locator("#figure-families").text_content()
+        rows = [
+            {"step": step, "prompt": text, "completion": answer, "rewards": {"r": 0.0}}
+            for text in HOSTILE[:6]
+            for step, answer in enumerate((text, big if text == HOSTILE[0] else text))
+        ]
+        (folder / "samples" / "000000.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        for file in (folder / "evals").glob("*.json"):
+            value = json.loads(file.read_text())
+            value["id_N"] = [f"{HOSTILE[i % len(HOSTILE)]}{i}" for i in range(64)]
+            value["answer_N"] = [HOSTILE[-i % len(HOSTILE)] for i in range(64)]
+            file.write_text(json.dumps(value))
+    path = build_report(runs, runs[0] / "page.html", files=False)
+    assert path.stat().st_size < 6e6
+    page, said, asked = visit(path)
+    page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+    page.mouse.move(300, 300)
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("a, img, iframe, math, main script, main style").count() == 0
+    assert said == []
+    assert asked == [path.as_uri()]
+    assert "<img src=x onerror=window.h" in page.locator("#figure-families").text_content()
+    if number == 1:
+        prompts = page.locator("#prompts").text_content()
+        assert all(name.replace("\u202e", "").strip() in prompts for name in HOSTILE[:6])
+        assert f"({len(big):,} characters)" in prompts
+
+
+def test_the_slider_moves_every_panel_of_its_figure(run_folder, visit):
+    folder = run_folder("joint", steps=60)
+    page, said, _ = visit(build_report([folder], folder / "page.html", files=False))
+    figure = page.locator("#figure-snapshots")
+    shown = """() => [...document.querySelectorAll("#figure-snapshots .plot")].map(
+        (plot) => plot.data.map((bar) => bar.y))"""
+    frames = page.evaluate(
+        """() => JSON.parse(document.getElementById("plots").textContent)
+            .filter((plot) => plot.frames.length).map((plot) => plot.frames)"""
+    )
+    assert page.evaluate(shown) == [panel[-1] for panel in frames]
+    slider = figure.locator("input")
+    slider.focus()
+    page.keyboard.press("Home")
+    assert page.evaluate(shown) == [panel[0] for panel in frames]
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(shown) == [panel[1] for panel in frames]
+    assert figure.locator("output").text_content().startswith("steps ")
+    page.click("#theme")
+    assert page.evaluate(shown) == [panel[1] for panel in frames]  # a new theme keeps the place
+    page.emulate_media(media="print")
+    assert figure.locator("output").is_visible()
+    assert not slider.is_visible()
+    assert said == []

@@ -25,6 +25,8 @@ class Evaluation:
         tokens_N: int64, completion tokens of each prompt, summed over its k completions.
         truncated_N: int64, completions that met the token limit before their end.
         groups: By name (`family`, `level`), the label of each prompt.
+        prompt_N: The prompts, as texts or messages; empty where they were not kept.
+        answer_N: One completion of each, perhaps cut off; empty likewise.
         settings: How it was sampled: token limit, temperature, seed.
         seconds: Wall time.
     """
@@ -35,6 +37,8 @@ class Evaluation:
     tokens_N: IntArray
     truncated_N: IntArray
     groups: dict[str, list[Any]] = field(default_factory=dict)
+    prompt_N: Sequence[Any] = ()
+    answer_N: Sequence[str] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -128,7 +132,8 @@ class Evaluation:
         """Plain values for JSON; `from_dict` is its inverse."""
         plain = {name: getattr(self, name) for name in ("k", "groups", "settings", "seconds")}
         arrays = ("correct_N", "tokens_N", "truncated_N")
-        return plain | {"id_N": list(self.id_N)} | {a: getattr(self, a).tolist() for a in arrays}
+        plain |= {name: list(getattr(self, name)) for name in ("id_N", "prompt_N", "answer_N")}
+        return plain | {a: getattr(self, a).tolist() for a in arrays}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

@@ -24,6 +24,8 @@ every other column of the prompts by its name.
 """
 
 GROUPINGS = ("family", "level", "subject", "source")
+KEPT = 2_000
+"""Characters that are kept of an answer."""
 _GIVEN = ("prompt", "completion", "completion_ids")
 
 
@@ -90,7 +92,7 @@ def evaluate(
     asked = list(prompts["prompt"])
     cells = {name: list(prompts[name]) for name in columns if name not in _GIVEN}
     correct_N, tokens_N, truncated_N = np.zeros((3, len(asked)), dtype=np.int64)
-    done = 0
+    answers, done = [""] * len(asked), 0
     batches = sample(
         model, tokenizer, prompt_ids(tokenizer, asked, chat_template_kwargs), k=k,
         max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k,
@@ -107,6 +109,8 @@ def evaluate(
                 **{name: [values[i] for i in batch.prompt_R] for name, values in cells.items()},
             )  # fmt: skip
             marks = _marks(verdicts, len(said))
+            for i, text in zip(batch.prompt_R, batch.text_R, strict=True):
+                answers[i] = text[:KEPT]
             np.add.at(correct_N, batch.prompt_R, marks)
             np.add.at(tokens_N, batch.prompt_R, [len(tokens) for tokens in batch.token_R])
             np.add.at(truncated_N, batch.prompt_R, ~batch.ended_R)
@@ -120,6 +124,8 @@ def evaluate(
         tokens_N=tokens_N,
         truncated_N=truncated_N,
         groups={name: list(prompts[name]) for name in by},
+        prompt_N=asked,
+        answer_N=answers,
         settings={
             "max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p,
             "top_k": top_k, "seed": seed,

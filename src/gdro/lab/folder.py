@@ -11,6 +11,7 @@ samples/        some completions, one file per stretch of steps
 checkpoint-N/   as TRL writes them
 model/          the trained model and its tokenizer
 report.html     the page
+report_files/   its figures as PNG and SVG, and summary.json (`gdro report`)
 """
 
 import fcntl
@@ -114,11 +115,14 @@ def last_line(path: Path) -> dict[str, Any]:
 
 
 def write_page(runs: Sequence[Path], out: Path) -> str:
-    """Writes the page where its packages are installed, and says in words what became of it."""
+    """Writes the page where its packages are installed, and says in words what became of it.
+
+    Its files (`gdro report` writes them too) take as long again.
+    """
     from gdro.report import build_report
 
     try:
-        return f", {build_report(list(runs), out).name}"
+        return f", {build_report(list(runs), out, files=False).name}"
     except UnsupportedError as error:  # the runs are no worse for it
         return f" (no page: {error})"
 

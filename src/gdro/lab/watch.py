@@ -127,7 +127,7 @@ def _build(runs: list[Path], out: Path, reload: float | None) -> None:
         build_report(runs, out)
         return
     with TemporaryDirectory() as spare:
-        page = build_report(runs, Path(spare) / out.name).read_text(encoding="utf-8")
+        page = build_report(runs, Path(spare) / out.name, files=False).read_text(encoding="utf-8")
     head, mark, rest = page.partition("<head>")
     assert mark, "the page has no head"
     write_text(out, head + mark + _tag(reload) + rest)

@@ -2,17 +2,18 @@
 
 import numpy as np
 
-from gdro.core.trace import Trace
+from gdro.report.charts import bars, curves
 from gdro.report.runs import Evaluation, Run
 from gdro.report.style import (
     COLORS,
     MUTED,
     Figure,
+    Look,
     Panel,
     axis,
     clean,
-    curves,
     exact,
+    known,
     layout,
     line,
     numbers,
@@ -22,11 +23,6 @@ from gdro.report.style import (
 )
 
 BLUE, ORANGE, GREEN = COLORS[:3]
-
-
-def known(trace: Trace, *names: str) -> bool:
-    """Whether every column holds a number somewhere."""
-    return all(np.isfinite(trace.column(name)).any() for name in names)
 
 
 def evaluation(run: Run) -> Figure | str:
@@ -54,6 +50,51 @@ def evaluation(run: Run) -> Figure | str:
     )
 
 
+def benchmarks(run: Run) -> Figure | str:
+    """mean@k and pass@k of every split, before and after (the paper's figure 1)."""
+    ends = {split: (points[0], points[-1]) for split, points in run.evals.items() if points}
+    if not ends:
+        return "no evaluation was recorded"
+    k = {pair[1].k for pair in ends.values()}
+    name = f"@{k.pop()}" if len(k) == 1 else "@k"
+    values = {
+        f"{word}{name}": [[getattr(e, key) for e in pair] for pair in ends.values()]
+        for word, key in (("mean", "mean"), ("pass", "passk"))
+    }
+    values = {n: rows for n, rows in values.items() if any(v is not None for r in rows for v in r)}
+    if not values:
+        return "the evaluations hold neither mean@k nor pass@k"
+    if len(ends) == 1:  # one group a score instead of one panel a score
+        values = {"": [rows[0] for rows in values.values()]}
+        names = [f"mean{name}", f"pass{name}"][: len(values[""])]
+    else:
+        names = [text(split) for split in ends]
+    panels = [
+        bars(
+            names,
+            [
+                (word, numbers(np.nan if pair[i] is None else pair[i] for pair in rows), color)
+                for i, (word, color) in enumerate((("before", MUTED), ("after", BLUE)))
+            ],
+            "",
+            axis("", tickformat=".0%"),
+            title=title,
+            written=".1%",
+        )
+        for title, rows in values.items()
+    ]
+    return Figure(
+        key="benchmarks",
+        title="Before and after"
+        if len(ends) > 1
+        else f"Before and after on {clean(next(iter(ends)))}",
+        caption="Look for blue above grey in every pair: what rises in one and falls in another "
+        "was traded, not learnt.",
+        panels=panels,
+        legend=[("before", Look(color=MUTED)), ("after", Look(color=BLUE))],
+    )
+
+
 def families(run: Run) -> Figure | str:
     """mean@k of every family (and level), before and after."""
     points = run.evals.get(run.split or "", [])
@@ -70,7 +111,7 @@ def families(run: Run) -> Figure | str:
         caption="Look at the lowest rows: the method is meant for them, and none should end to the "
         "left of where it began.",
         panels=panels,
-        legend=[("before", MUTED), ("after", BLUE)],
+        legend=[("before", Look(color=MUTED)), ("after", Look(color=BLUE))],
     )
 
 

@@ -19,12 +19,14 @@
   }
 
   function draw(place, printing) {
-    const { data, layout } = plots[place.dataset.plot];
+    const { layout, frames, at } = plots[place.dataset.plot];
+    let { data } = plots[place.dataset.plot];
+    if (frames.length && at !== undefined) data = data.map((trace, i) => ({ ...trace, y: frames[at][i] }));
     const style = getComputedStyle(root);
     const frame = themed(layout, style);
     frame.dragmode = touch ? false : "zoom";
     if (printing) {
-      // On paper three maps stand in one column, everything else in two.
+      // On paper three panels stand in one column, everything else in two.
       const wide = place.closest(".panels-3");
       frame.width = wide ? 660 : 320;
       if (wide) frame.height = 215;
@@ -49,6 +51,19 @@
     setTimeout(drawNext, 0, i + 1);
   }
 
+  // A slider moves every panel of its figure.
+  for (const slider of document.querySelectorAll(".slider input")) {
+    const own = [...slider.closest("figure").querySelectorAll(".plot")];
+    slider.addEventListener("input", () => {
+      for (const place of own) {
+        const plot = plots[place.dataset.plot];
+        plot.at = Number(slider.value);
+        slider.parentElement.querySelector("output").textContent = plot.steps[plot.at];
+        draw(place);
+      }
+    });
+  }
+
   const modes = ["system", "light", "dark"];
   let mode = 0;
   function show(name) {
@@ -64,7 +79,7 @@
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll());
   addEventListener("beforeprint", () => {
     root.dataset.theme = "light";
-    for (const part of document.querySelectorAll("details")) part.open = true;
+    for (const part of document.querySelectorAll("details:not(.text)")) part.open = true;
     drawAll(true);
   });
   addEventListener("afterprint", () => show(modes[mode]));

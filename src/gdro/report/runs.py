@@ -24,6 +24,7 @@ class Evaluation:
     passk: float | None
     rollouts: float | None
     tokens: float | None
+    trained: float | None
     groups: dict[str, Group]
 
     def worst_family(self) -> tuple[str, float] | None:
@@ -54,11 +55,17 @@ class Run:
         return "test" if "test" in self.evals else next(iter(self.evals), None)
 
     def spent(self, name: str) -> float | None:
-        """Training `rollouts` or `tokens` by the trace, else by the last evaluation."""
+        """Training `rollouts`, `trained` ones or `tokens` by the trace, else by an evaluation."""
         if self.trace is not None and np.isfinite(values := self.trace.column(name)).any():
             return float(np.nansum(values))
         known = [getattr(e, name) for line in self.evals.values() for e in line]
         return max((v for v in known if v is not None), default=None)
+
+    @property
+    def seed(self) -> int | None:
+        """As run.json says."""
+        seed = self.about.get("seed")
+        return seed if isinstance(seed, int) else None
 
     @property
     def seconds(self) -> float | None:
@@ -159,6 +166,7 @@ def _evaluation(value: Any, where: str) -> Evaluation:
         passk=_number(value, f"pass@{k}", where),
         rollouts=_number(value, "rollouts", where),
         tokens=_number(value, "tokens", where),
+        trained=_number(value, "trained", where),
     )
 
 

@@ -1,4 +1,4 @@
-"""The visual language: what a figure is, and the few ways in which we draw one.
+"""The visual language: what a figure is, its colours, its numbers and its strings.
 
 Colours are names of CSS variables (`var(--c0)`); the page's script resolves them, so that one
 figure serves light, dark and print. Strings from data go through `text` before they reach plotly,
@@ -12,26 +12,41 @@ from typing import Any
 
 import numpy as np
 
+from gdro.core.trace import Trace
 from gdro.core.types import FloatArray
 
 INK, MUTED, GRID = "var(--ink)", "var(--muted)", "var(--grid)"
 COLORS = [f"var(--c{i})" for i in range(7)]
 DASHES = ("solid", "dash", "dot", "dashdot")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 HEAT = "Cividis"
 HEIGHT = 270
 POINTS, CELLS = 500, 200
 """Most points of a curve and most columns of a heat map; longer runs are averaged in blocks."""
 
-_TOP, _BOTTOM = 12, 40
+TOP, BOTTOM = 12, 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How something is drawn everywhere. A `dash` or `symbol` of "" is no part of it."""
+
+    color: str
+    dash: str = ""
+    symbol: str = "circle"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One plot: plotly's data and layout. Several panels of a figure stand side by side."""
+    """One plot: plotly's data and layout. Several panels of a figure stand side by side.
+
+    `frames[i][j]` is the `y` of the j-th trace at the i-th place of the figure's slider.
+    """
 
     data: list[dict[str, Any]]
     layout: dict[str, Any]
     title: str = ""
+    frames: list[list[list[float | None]]] = field(default_factory=list)
 
     @property
     def height(self) -> int:
@@ -41,13 +56,18 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A titled figure whose caption says, in one sentence, what to look for."""
+    """A titled figure whose caption says, in one sentence, what to look for.
+
+    `legend` holds names and `Look`s. `steps` names the places of its slider, the last of which is
+    shown first.
+    """
 
     key: str
     title: str
     caption: str
     panels: list[Panel]
-    legend: list[tuple[str, str]] = field(default_factory=list)
+    legend: list[tuple[str, "Look"]] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
 
 
 def clean(value: object, limit: int = 60) -> str:
@@ -96,7 +116,7 @@ def layout(
         "yaxis": y,
         "showlegend": False,
         "hovermode": "x unified",
-        "margin": {"l": 48, "r": right, "t": _TOP, "b": _BOTTOM, "pad": 0},
+        "margin": {"l": 48, "r": right, "t": TOP, "b": BOTTOM, "pad": 0},
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
@@ -125,168 +145,21 @@ def line(x: Sequence[Any], y: Sequence[Any], name: str, color: str, **more: Any)
     }
 
 
-def curves(
-    lines: list[dict[str, Any]],
-    x: dict[str, Any],
-    y: dict[str, Any],
-    *,
-    floor: float | None = None,
-    ceiling: float | None = None,
-    title: str = "",
-    label: bool = True,
-    reference: tuple[float, str] | None = None,
-    upside_down: bool = False,
-) -> Panel:
-    """Curves on one frame, each named at its right end in its own colour.
-
-    Args:
-        lines: From `line`; those with an empty name get no label.
-        x: Horizontal axis.
-        y: Vertical axis.
-        floor: Lowest value that the axis must show.
-        ceiling: Highest value that the axis must show.
-        title: Of the panel.
-        label: Name the curves at their ends.
-        reference: A horizontal line to compare with, and its name.
-        upside_down: Small values (harder bins) at the top.
-    """
-    values = [v for one in lines for v in one["y"] if v is not None]
-    values += [v for v in (floor, ceiling, reference and reference[0]) if v is not None]
-    low, high = min(values), max(values)
-    pad = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
-    low, high = (low if low == floor else low - pad), (high if high == ceiling else high + pad)
-    named = [
-        (one["name"], one["line"]["color"], last)
-        for one in lines
-        if one["name"]
-        if (last := next((v for v in reversed(one["y"]) if v is not None), None)) is not None
-    ]
-    named = named if label else []
-    shapes, notes, right = [], [], 16
-    if reference is not None:
-        level, name = reference
-        shapes.append(
-            {
-                "type": "line",
-                "xref": "paper",
-                "x0": 0,
-                "x1": 1,
-                "y0": level,
-                "y1": level,
-                "line": {"color": MUTED, "width": 1, "dash": "dot"},
-            }
-        )
-        named.append((name, MUTED, level))
-    if named:
-        heights = [(v - low) / (high - low) for *_, v in named]
-        if upside_down:
-            heights = [1 - h for h in heights]
-        spread = _spread(heights, 15 / (HEIGHT - _TOP - _BOTTOM))
-        notes = [
-            {
-                "xref": "paper",
-                "x": 1,
-                "xanchor": "left",
-                "xshift": 5,
-                "yref": "paper",
-                "y": at,
-                "yanchor": "middle",
-                "text": name,
-                "showarrow": False,
-                "font": {"color": color, "size": 12},
-            }
-            for (name, color, _), at in zip(named, spread, strict=True)
-        ]
-        right = 16 + round(7.7 * max(len(name) for name, *_ in named))
-    left, end = _ends([v for one in lines for v in one["x"] if v is not None])
-    span = [high, low] if upside_down else [low, high]
-    frame = layout(
-        x | {"range": [left, end]},
-        y | {"range": span},
-        HEIGHT,
-        right,
-        shapes=shapes,
-        annotations=notes,
-    )
-    return Panel(data=lines, layout=frame, title=title)
+def known(trace: Trace, *names: str) -> bool:
+    """Whether every column holds a number somewhere."""
+    return all(np.isfinite(trace.column(name)).any() for name in names)
 
 
-def heat(
-    x: FloatArray,
-    values: FloatArray,
-    names: list[str],
-    title: str,
-    *,
-    unit: str,
-    low: float | None = None,
-    form: str = ".2~f",
-) -> Panel:
-    """A map over time: one row a bin, bin 0 (the hardest) at the top.
-
-    Args:
-        x: float64[T], where the columns stand.
-        values: float64[T, B], NaN is left blank.
-        names: Of the bins.
-        title: Of the panel.
-        unit: Of a cell, for the hover.
-        low: Where the colours start; None for the smallest value.
-        form: Number format of a cell.
-    """
-    known = values[np.isfinite(values)]
-    bottom = float(known.min()) if low is None else low
-    top = float(np.quantile(known, 0.995))
-    if top <= bottom:
-        bottom, top = bottom - 0.5, bottom + 0.5
-    rows = list(range(len(names)))
-    shown = rows if len(rows) <= 12 else rows[:: -(-len(rows) // 12)]
-    data = {
-        "type": "heatmap",
-        "x": exact(x),
-        "y": rows,
-        "z": [numbers(row) for row in values.T],
-        "colorscale": HEAT,
-        "zmin": float(f"{bottom:.4g}"),
-        "zmax": float(f"{top:.4g}"),
-        "hovertemplate": f"step %{{x:.0f}}<br>bin %{{y}}<br>"
-        f"<b>%{{z:{form}}}</b> {unit}<extra></extra>",
-        "colorbar": {
-            "thickness": 9,
-            "outlinewidth": 0,
-            "len": 1,
-            "xpad": 6,
-            "ypad": 0,
-            "nticks": 5,
-            "tickformat": form,
-            "tickfont": {"size": 11, "color": MUTED},
-        },
-    }
-    frame = layout(
-        axis("step", showgrid=False),
-        axis(
-            "",
-            showgrid=False,
-            autorange="reversed",
-            tickmode="array",
-            tickvals=shown,
-            ticktext=[names[i] for i in shown],
-            ticks="",
-        ),
-        right=8,
-        hovermode="closest",
-    )
-    return Panel(data=[data], layout=frame, title=title)
-
-
-def blocks(values: FloatArray, most: int) -> list[np.ndarray]:
-    """Indices of 0..T-1 in at most `most` blocks of neighbours."""
-    return np.array_split(np.arange(len(values)), min(len(values), most)) if len(values) else []
+def blocks(count: int, most: int) -> list[np.ndarray]:
+    """Indices 0..count-1 in at most `most` blocks of neighbours."""
+    return np.array_split(np.arange(count), min(count, most)) if count else []
 
 
 def thin(values: FloatArray, most: int = POINTS) -> FloatArray:
     """Means over blocks of neighbours (NaN left out); axis 0 becomes at most `most` long."""
     if len(values) <= most:
         return values
-    return np.array([mean(values[b]) for b in blocks(values, most)])
+    return np.array([mean(values[b]) for b in blocks(len(values), most)])
 
 
 def mean(values: FloatArray) -> Any:
@@ -302,24 +175,3 @@ def smooth(values: FloatArray) -> tuple[FloatArray, int]:
     half = len(values) // 40
     padded = [mean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
     return np.array(padded, dtype=np.float64), 2 * half + 1
-
-
-def _ends(x: list[float]) -> tuple[float, float]:
-    """The range of an axis that ends where its data end, with room for a marker."""
-    pad = 0.02 * (max(x) - min(x)) or 0.5
-    return min(x) - pad, max(x) + pad
-
-
-def _spread(values: list[float], gap: float) -> list[float]:
-    """Places of labels, 0 to 1, in order and at least `gap` from each other."""
-    order = sorted(range(len(values)), key=values.__getitem__)
-    gap = min(gap, 1 / max(1, len(values) - 1))
-    at: list[float] = []
-    for i in order:
-        at.append(max(values[i], at[-1] + gap) if at else max(values[i], 0.0))
-    ceiling = 1.0
-    for j in reversed(range(len(at))):
-        at[j] = min(at[j], ceiling)
-        ceiling = at[j] - gap
-    places = dict(zip(order, at, strict=True))
-    return [places[i] for i in range(len(values))]

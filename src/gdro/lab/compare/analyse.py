@@ -8,15 +8,10 @@ import numpy as np
 
 from gdro.core.errors import DataError
 from gdro.core.passk import pass_at_k
+from gdro.core.seeds import on_common_knots, paired_difference, t_interval
 from gdro.core.types import FloatArray
 from gdro.lab.compare.gather import CURRICULUM, SPENT, Raw, Row, metric_names
-from gdro.lab.stats import (
-    bootstrap_means,
-    on_common_knots,
-    paired_difference,
-    reach_of_mean,
-    t_interval,
-)
+from gdro.lab.stats import bootstrap_means, reach_of_mean
 
 EQUAL = 0.01
 """Rollouts that differ by at most this part are equal compute: a step's overshoot at a budget."""

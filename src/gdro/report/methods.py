@@ -1,0 +1,226 @@
+"""Runs of one method taken together: means and intervals over seeds, at equal compute."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import yaml
+
+from gdro.core.errors import DataError
+from gdro.core.seeds import Difference, on_common_knots, paired_difference, t_interval
+from gdro.core.types import FloatArray
+from gdro.report.runs import Evaluation, Run
+from gdro.report.style import COLORS, DASHES, SYMBOLS, Look, clean
+
+BASELINE = "grpo"
+LOOKS = len(COLORS) * len(DASHES)
+"""Methods beyond this many look like an earlier one; the page says so."""
+SEEDS = 3
+"""Intervals are drawn from this many seeds on: of two, Student's t reaches 13 standard errors."""
+_SAME = (
+    "model_name_or_path",
+    "dataset_name",
+    "max_steps",
+    "learning_rate",
+    "num_generations",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "max_completion_length",
+)
+"""Settings of recipe.yaml that runs of one method have in common, beside the controller's."""
+
+Score = Callable[[Evaluation], float | None]
+SCORES: dict[str, tuple[str, Score]] = {
+    "mean": ("mean@k", lambda e: e.mean),
+    "passk": ("pass@k", lambda e: e.passk),
+    "worst": ("worst family", lambda e: (e.worst_family() or ("", None))[1]),
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Method:
+    """Runs that differ in their seed alone."""
+
+    label: str
+    look: Look
+    runs: list[Run]
+
+
+def methods_of(runs: list[Run]) -> list[Method]:
+    """Groups runs that differ in their seed alone; one whose seed is unknown or taken is alone."""
+    groups: dict[str, list[Run]] = {}
+    for i, run in enumerate(runs):
+        key = _key(run)
+        taken = {other.seed for other in groups.get(key, [])}
+        if run.seed is None or run.seed in taken:
+            key = f"{i}: {key}"
+        groups.setdefault(key, []).append(run)
+    names = [group[0].method for group in groups.values()]
+    labels = [
+        clean(name if names.count(name) == 1 else group[0].name, 28)
+        for name, group in zip(names, groups.values(), strict=True)
+    ]
+    return [
+        Method(
+            label=label if labels.count(label) == 1 else clean(f"{label} ({run[0].path.name})", 40),
+            look=Look(
+                color=COLORS[i % len(COLORS)],
+                dash=DASHES[i // len(COLORS) % len(DASHES)],
+                symbol=SYMBOLS[(i + i // len(COLORS)) % len(SYMBOLS)],
+            ),
+            runs=run,
+        )
+        for i, (label, run) in enumerate(zip(labels, groups.values(), strict=True))
+    ]
+
+
+def _key(run: Run) -> str:
+    """All that runs of one method share."""
+    file, recipe = run.path / "recipe.yaml", {}
+    if file.exists():
+        try:
+            recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (ValueError, yaml.YAMLError) as error:
+            raise DataError(f"{file}: is not YAML ({error})") from None
+        if not isinstance(recipe, dict):
+            raise DataError(f"{file}: must hold a mapping, got {type(recipe).__name__}")
+    header = run.trace.header if run.trace is not None else {}
+    config = header.get("config") or run.about.get("controller")
+    parts = [run.method, run.about.get("model"), config, header.get("n_mean")]
+    return json.dumps([*parts, *(recipe.get(name) for name in _SAME)], default=str)
+
+
+class Compute:
+    """What runs are compared over: cumulative rollouts if every run knows them, else steps."""
+
+    def __init__(self, runs: list[Run]) -> None:
+        self.counted = all(
+            all(e.rollouts is not None for line in run.evals.values() for e in line)
+            and (run.trace is None or np.isfinite(run.trace.column("rollouts")).all())
+            for run in runs
+        )
+        self.unit = "training rollouts" if self.counted else "step"
+        ends = [self.at(points[-1]) for run in runs if (points := run.evals.get(run.split or ""))]
+        self.equal = min((end for end in ends if end > 0), default=0.0)
+        """What every run that was evaluated in training has spent at least."""
+
+    def at(self, evaluation: Evaluation) -> float:
+        """Where an evaluation stands."""
+        return float(evaluation.rollouts if self.counted else evaluation.step)  # pyright: ignore[reportArgumentType]
+
+    def along(self, run: Run) -> FloatArray:
+        """float64[T], where the steps of the trace stand."""
+        assert run.trace is not None
+        rollouts = run.trace.column("rollouts") if self.counted else np.array([])
+        return np.cumsum(rollouts) if self.counted else run.trace.steps.astype(float)
+
+    def curve(self, points: list[Evaluation], score: Score) -> tuple[list[float], list[float]]:
+        """x and y of a score where it is known."""
+        known = [(self.at(e), v) for e in points if (v := score(e)) is not None]
+        return [x for x, _ in known], [v for _, v in known]
+
+    def score(self, points: list[Evaluation], score: Score) -> float | None:
+        """A score at equal compute, on a straight line between two evaluations."""
+        x, y = self.curve(points, score)
+        if not x or not x[0] <= self.equal <= x[-1] * (1 + 1e-9):
+            return None
+        return float(np.interp(self.equal, x, y))
+
+
+def average(curves: list[tuple[list[float], list[float]]]) -> tuple[FloatArray, ...]:
+    """x, mean, low, high over seeds, where all curves are; low and high are NaN below 3 seeds."""
+    x, y_SG = on_common_knots(curves)
+    inside = (x >= max(c[0][0] for c in curves)) & (x <= min(c[0][-1] for c in curves))
+    x, y_SG = x[inside], y_SG[:, inside]
+    ends = [t_interval(column) if len(column) >= SEEDS else None for column in y_SG.T]
+    low, high = (
+        np.array([getattr(e, end) if e else np.nan for e in ends], dtype=np.float64)
+        for end in ("low", "high")
+    )
+    return x, y_SG.mean(axis=0), low, high
+
+
+def table(methods: list[Method], compute: Compute) -> list[dict[str, Any]]:
+    """One row a method and split: scores at equal compute with their intervals, and the cost."""
+    rows = []
+    for method in methods:
+        splits = list(dict.fromkeys(split for run in method.runs for split in run.evals)) or [""]
+        for split in splits:
+            row: dict[str, Any] = {
+                "method": method.label,
+                "look": method.look,
+                "seeds": len(method.runs),
+                "split": clean(split),
+                "k": next(
+                    (run.evals[split][-1].k for run in method.runs if run.evals.get(split)), 0
+                ),
+            }
+            for key, (_, score) in SCORES.items():
+                found = [compute.score(run.evals.get(split, []), score) for run in method.runs]
+                known = [v for v in found if v is not None]
+                row[key] = t_interval(known) if known else None
+            for key in ("rollouts", "tokens"):
+                row[key] = _mean([run.spent(key) for run in method.runs])
+            row["seconds"] = _mean([run.seconds for run in method.runs])
+            rows.append(row)
+    return rows
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return sum(known) / len(known) if known else None
+
+
+def baseline_of(methods: list[Method]) -> Method:
+    """`grpo` where it is, else the first."""
+    return next((m for m in methods if m.runs[0].method == BASELINE), methods[0])
+
+
+def differences(
+    methods: list[Method], compute: Compute, split: str
+) -> dict[str, list[tuple[Method, Difference]]]:
+    """By score, each method minus the baseline at equal compute, paired by seed.
+
+    A method that shares no seed with the baseline is left out.
+    """
+    base = baseline_of(methods)
+    ours = {run.seed: run for run in base.runs}
+    found: dict[str, list[tuple[Method, Difference]]] = {}
+    for key, (_, score) in SCORES.items():
+        rows = []
+        for method in methods:
+            if method is base:
+                continue
+            pairs = [
+                (a, b)
+                for run in method.runs
+                if run.seed is not None and run.seed in ours
+                if (a := compute.score(run.evals.get(split, []), score)) is not None
+                if (b := compute.score(ours[run.seed].evals.get(split, []), score)) is not None
+            ]
+            if pairs:
+                rows.append(
+                    (method, paired_difference([a for a, _ in pairs], [b for _, b in pairs]))
+                )
+        if rows:
+            found[key] = rows
+    return found
+
+
+class Comparison:
+    """Several runs, grouped by method, on one axis of compute."""
+
+    def __init__(self, runs: list[Run]) -> None:
+        self.runs = runs
+        self.methods = methods_of(runs)
+        self.compute = Compute(runs)
+        self.split = next((run.split for run in runs if run.split), "")
+        self.table = table(self.methods, self.compute)
+        self.differences = differences(self.methods, self.compute, self.split)
+
+    @property
+    def where(self) -> str:
+        """The compute at which methods are compared, in words."""
+        return f"{self.compute.equal:,.0f} {'rollouts' if self.compute.counted else 'steps'}"
