@@ -3,7 +3,7 @@
     python scripts/results.py [STUDY]
 
 STUDY is the folder of a `gdro compare`; its results are copied first, to a folder of the study's
-name. The README shows `MAIN`, and of compare.json the methods that it lacks. The measurements come
+name. The README shows `MAIN` and `HARDER`. The measurements come
 from `gdro compare`, benchmarks/headroom.py, controller.py, step.py and real_text.py.
 """
 
@@ -11,7 +11,6 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import yaml
 
 README = Path(__file__).parents[1] / "README.md"
 HERE = Path(__file__).parents[1] / "docs" / "results"
-MAIN = "replay"
+MAIN = "adversaries"
 """The study that the README shows first; what another one says follows."""
 HARDER = "hard"
 FEWEST = 4
@@ -33,7 +32,7 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
     return ["| " + " | ".join(cells) + " |" for cells in lines] + [""]
 
 
-def verdicts(results: dict[str, Any], but: Container[str] = ()) -> list[str]:
+def verdicts(results: dict[str, Any]) -> list[str]:
     """One sentence a method: what the intervals allow to say."""
     baseline, k, seeds = results["baseline"], results["k"], results["seeds"]
     labels = {f"pass@{k}": f"pass@{k}", f"mean@{k}": f"mean@{k}"}
@@ -42,7 +41,7 @@ def verdicts(results: dict[str, Any], but: Container[str] = ()) -> list[str]:
     against = f"{baseline}{f' at {rate}' if rate else ''}, {len(seeds)} seeds"
     lines = []
     for name, found in results["methods"].items():
-        if name == baseline or name in but:
+        if name == baseline:
             continue
         said = []
         for metric, label in labels.items():
@@ -172,7 +171,8 @@ def page() -> str:
             f"--seeds {','.join(map(str, results['seeds']))}",
             f"--grid learning_rate={','.join(rates)} --out F`:",
             "the same grid for all on the validation split, the test split touched once, the",
-            "last step evaluated (no peak picking). Details: [compare.md](compare.md).",
+            "last step evaluated (no peak picking). `prompt` and `joint` then weighed prompts and",
+            "did not draw them. Details: [compare.md](compare.md).",
             "",
             *verdicts(results),
         ]
@@ -290,8 +290,7 @@ if __name__ == "__main__":
         shutil.copytree(study / "results", HERE / name)
     (HERE / "README.md").write_text(page())
     (main,) = measured(f"{MAIN}/results")["suites"].values()
-    said = "\n".join(verdicts(main) + verdicts(measured("compare"), but=main["methods"])).strip()
-    said = said.replace("\n\n", "\n")
+    said = "\n".join(verdicts(main)).strip()
     for suite, block in measured(f"{HARDER}/results")["suites"].items():
         lead = f"On {suite}, a harder mix of the same problems, at the same rates:"
         said += "\n".join(["\n", lead, "", *verdicts(block)]).rstrip()

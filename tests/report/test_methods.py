@@ -178,3 +178,14 @@ def test_families_are_compared_at_equal_compute_too(study, tmp_path):
     figure = comparison_figure(Comparison([*study, long]), "families")
     assert figure.title == "mean@k by family at 200 rollouts"
     assert figure.panels[0].data[2]["x"] == pytest.approx([0.45, 0.15])
+
+
+def test_two_variants_of_a_preset_are_named_after_their_runs_less_the_seed(tmp_path):
+    runs = [
+        fake(tmp_path / f"{name}-seed{seed}", "grpo", seed, [0.2, 0.3], model=name)
+        for name in ("plain", "drawn")
+        for seed in (0, 1)
+    ]
+    assert [method.label for method in methods_of(runs)] == ["plain", "drawn"]
+    (one,) = methods_of(runs[:1])
+    assert one.label == "grpo"

@@ -59,7 +59,7 @@ def methods_of(runs: list[Run]) -> list[Method]:
         groups.setdefault(key, []).append(run)
     names = [group[0].method for group in groups.values()]
     labels = [
-        clean(name if names.count(name) == 1 else group[0].name, 28)
+        clean(name if names.count(name) == 1 else _without_seed(group), 28)
         for name, group in zip(names, groups.values(), strict=True)
     ]
     return [
@@ -74,6 +74,12 @@ def methods_of(runs: list[Run]) -> list[Method]:
         )
         for i, (label, run) in enumerate(zip(labels, groups.values(), strict=True))
     ]
+
+
+def _without_seed(runs: list[Run]) -> str:
+    """The name of one run; of several less the seed, in which alone they differ."""
+    one = runs[0]
+    return one.name.removesuffix(f"-seed{one.seed}") if len(runs) > 1 else one.name
 
 
 def _key(run: Run) -> str:

@@ -44,7 +44,7 @@ class GDROConfig(_ControllerFields, GRPOConfig):
 
     Args:
         gdro_preset: The method that the other `gdro_*` fields change: grpo, prompt (Prompt-GDRO),
-            rollout (Rollout-GDRO), joint (both), rollout_replay (with a memory of rare successes),
+            rollout (Rollout-GDRO), joint (both), joint_replay (with a memory of rare successes),
             paper (to the letter), or a peer's (docs/policies.md).
         gdro_id_column: Column with the prompts' ids; None takes a hash of each prompt's content.
 
