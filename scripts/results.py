@@ -120,7 +120,11 @@ def study_section(folder: Path) -> list[str]:
     ]
     for suite, block in results["suites"].items():
         fair = "" if block["equal_rollouts"] else " **Not at equal rollouts.**"
-        lines += [f"On {suite}:{fair}", "", *verdicts(block)]
+        lines += [f"On {suite}:{fair}", ""]
+        if (seeds := len(block["seeds"])) < FEWEST:
+            lines += [f"{seeds} of its seeds so far: for choosing, not for saying.", ""]
+            continue
+        lines += verdicts(block)
         for name, found in block["contrasts"].items():
             weights = " ".join(f"{w:+g} {method}" for method, w in found["weights"].items())
             gaps = [f"{m} {told(gap)})" for m, gap in found["difference"].items()]

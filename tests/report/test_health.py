@@ -134,6 +134,8 @@ def test_trouble_comes_first_with_its_cure_and_what_is_unknown_last(run_folder):
     few = by_key["Most groups carry no gradient"]
     assert few.verdict == "trouble"
     assert "num_generations" in few.cure
+    assert "replay.successes" in few.cure
+    assert "hard_first" not in few.cure, "it is in use already"
     assert all(not f.cure for f in findings if f.verdict != "trouble")
     order = [("trouble", "fine", "unknown").index(f.verdict) for f in findings]
     assert order == sorted(order)

@@ -135,11 +135,13 @@ def few_gradients(trace: Trace, points: Sequence[Evaluation]) -> tuple[bool | No
     if np.isnan(part):
         return None, "The share of groups with a gradient was not recorded.", ""
     text = f"{part:.0%} of the groups have right and wrong rollouts; the others teach nothing."
-    cure = (
-        "More rollouts for fewer prompts (num_generations), an allocator that gives them to hard "
-        "prompts (rollout.allocator: hard_first), or replay.successes."
-    )
-    return part < MIXED, text, cure
+    config = trace.header.get("config", {})
+    cures = ["More rollouts for fewer prompts (num_generations)"]
+    if config.get("rollout", {}).get("allocator") == "uniform":
+        cures.append("an allocator that gives them to hard ones (rollout.allocator: hard_first)")
+    if not config.get("replay", {}).get("successes"):
+        cures.append("a memory of rare successes (replay.successes)")
+    return part < MIXED, text, ", or ".join(cures) + "."
 
 
 def estimated_passk(trace: Trace) -> FloatArray:
