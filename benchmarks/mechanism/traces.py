@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import yaml
 
+from gdro.core.seeds import paired_difference
 from gdro.core.theory import Hedge, hedge_bound, moving_average_bound
 from gdro.core.trace import Trace, read_trace
 from gdro.core.types import FloatArray
 from gdro.core.variance import log_slope, var_proxy, wse
-from gdro.core.seeds import paired_difference
 
 LEARNING_RATE = 8e-4
 NEAR = {"base": ("grpo", 0, 5)} | {
