@@ -34,7 +34,7 @@ def test_the_same_configuration_decides_nearly_the_same(recorded):
     assert np.abs(then["rollouts"] - now["rollouts"])[often].max() < 1.0
     assert np.abs(then["weight"] - now["weight"])[often].max() < 0.15
     # The differences of bins are far larger than those of the two.
-    assert np.ptp(then["rollouts"][often]) > 3
+    assert np.ptp(then["rollouts"][often]) > 2.5
 
 
 def test_every_step_has_its_budget_and_its_reward(recorded):
@@ -67,7 +67,7 @@ def test_a_replay_repeats_itself(recorded):
 @pytest.mark.parametrize(
     ("preset", "changes", "message"),
     [
-        ("dapo", {}, "knows no prompts"),
+        ("dapo", {}, "in rounds"),
         ("reinforce_ada", {}, "in rounds"),
         ("paper", {}, "no losses"),
         (None, {"difficulty.bins": 5}, "bins stay"),

@@ -159,7 +159,8 @@ def test_every_preset_runs_within_its_budget_and_repeats_itself(name):
 
 
 def test_weights_change_what_is_learnt_and_nothing_else():
-    runs = [simulate(method(name, {}), SMALL, SHORT, 0) for name in ("grpo", "prompt")]
+    changes = ({}, {"prompt.weigh": "gdro"})
+    runs = [simulate(method("grpo", c), SMALL, SHORT, 0) for c in changes]
     assert runs[0]["rollouts"] == runs[1]["rollouts"]
     assert runs[0]["reward"][0] == runs[1]["reward"][0]  # before any update
     assert runs[0]["after"] != runs[1]["after"]

@@ -99,7 +99,7 @@ def test_the_page_follows_a_run_from_before_its_beginning_to_its_end(tmp_path):
         "finished",
         f"{out}",
     ]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["page.html", "run"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["page.html", "page_files", "run"]
 
 
 def test_several_runs_are_watched_until_the_last_ends(tmp_path):
@@ -138,6 +138,11 @@ def test_what_cannot_be_watched_is_refused(tmp_path):
     assert not out.exists()
 
 
+def _listens():
+    """A job in the background ignores the signal, and so would its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_a_trace_alone_is_watched_until_ctrl_c(tmp_path):
     """Of a trainer without `gdro train`; as a user does it, in a process of its own."""
     run = tmp_path / "run"
@@ -146,7 +151,7 @@ def test_a_trace_alone_is_watched_until_ctrl_c(tmp_path):
     words = [sys.executable, "-m", "gdro.cli", "report", "run", "--watch", "--every", "0.2"]
     with subprocess.Popen(
         words, cwd=tmp_path, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
+        text=True, preexec_fn=_listens,
     ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stderr is not None

@@ -220,10 +220,8 @@ def _check(trace: Trace, config: ControllerConfig) -> None:
         raise UnsupportedError("difficulty.bins must be those of the trace: its bins stay")
     if trace.header.get("rounds", 1) > 1:
         raise UnsupportedError("a trace of a method that generates in rounds cannot be replayed")
-    if config.select.policy != "uniform":
-        raise UnsupportedError(
-            f"select.policy={config.select.policy} cannot be replayed: a trace knows no prompts"
-        )
+    if config.select.policy == "dapo":
+        raise UnsupportedError("select.policy=dapo generates in rounds: no replay")
     if (
         config.difficulty.source != "online"
         or config.difficulty.level_column is not None
