@@ -1,7 +1,7 @@
 """Draws docs/results/curriculum.png from a run: where prompts, weights and rollouts went.
 
 gdro train arithmetic --gdro_preset rollout --gdro_prompt_weigh gdro
-python scripts/picture.py runs/arithmetic-joint-seed0 docs/results/curriculum.png
+python scripts/picture.py runs/arithmetic-rollout-seed0 docs/results/curriculum.png
 """
 
 import sys
