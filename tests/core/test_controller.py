@@ -40,9 +40,7 @@ def run(controller: Controller, steps: int, seed: int = 0, size: int = 20) -> li
     return plans
 
 
-def make(
-    config: dict[str, Any] | None = None, preset: str | None = None, **kwargs: Any
-) -> Controller:
+def make(config: Any = None, preset: str | None = None, **kwargs: Any) -> Controller:
     nested = (ControllerConfig.preset(preset) if preset else ControllerConfig()).to_dict()
     for path, value in (config or {}).items():
         room, name = path.split(".")
