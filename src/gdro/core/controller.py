@@ -1,27 +1,24 @@
 """The controller: select, plan, observe, state. It knows nothing of the engine."""
 
 from collections.abc import Mapping, Sequence
-from copy import copy
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from gdro.core import checkpoint, rounds
-from gdro.core.aggregation import units_P
 from gdro.core.config import ControllerConfig
 from gdro.core.difficulty import Difficulty
 from gdro.core.errors import BudgetError, CheckpointError, ConfigError, DataError
+from gdro.core.learn import learn
 from gdro.core.ledger import Ledger
 from gdro.core.method import Method
+from gdro.core.observed import observed
 from gdro.core.outcome import checked
 from gdro.core.pending import Pending
-from gdro.core.policy import Feedback
 from gdro.core.presets import DEFAULT
-from gdro.core.record import Record, numbers
+from gdro.core.record import Record
 from gdro.core.replay import Success, Successes
 from gdro.core.select.pool import Pool, distinct_rows
-from gdro.core.signal import signal_P
 from gdro.core.types import UNSEEN, IntArray, Outcome, Plan, PromptIds
 
 _NO_ROWS: IntArray = np.zeros(0, np.int64)
@@ -305,64 +302,51 @@ class Controller:
             DataError: if the outcome is not of a plan that is waited for, has arrays of different
                 lengths, a `correct_R` other than 0 and 1, or lacks what the configuration needs.
         """
-        # Everything is checked before anything is learnt: a mended call may follow an error.
-        rollouts = checked(plan, outcome, self.config.required)
-        kept_R = self._pending.first(plan, rollouts.slot_R)
-        slots, n_P, correct_P, loss_P, score_P, tokens = rollouts.by_slot(kept_R, len(plan.n_P))
-        method, prompt, bin_P = self.method, self.config.prompt, plan.bin_P[slots]
-        rows_P = self.difficulty.rows(plan.prompt_P)[slots]
-        train_P = np.minimum(plan.train_P[slots], n_P)
-        unit_P = units_P(self.config.rollout.aggregation, train_P)
-        self.ledger.add(n_P, train_P, tokens, outcome.padding_rollouts, outcome.padding_tokens)
+        return self._learn([(plan, outcome)])
 
-        self.difficulty.observe(rows_P, n_P, correct_P)
-        method.adversary.observe(
-            signal_P(
-                prompt.signal if prompt.weigh == "gdro" else "error",
-                n_P=n_P,
-                correct_P=correct_P,
-                loss_P=loss_P,
-                pass_at_k_P=self.difficulty.pass_at_k(rows_P)
-                if prompt.weigh == "gdro" and prompt.signal == "failure"
-                else None,
-            ),
-            bin_P,
+    def observe_together(self, parts: Sequence[tuple[Plan, Outcome]]) -> Record:
+        """As `observe`, of parts of several plans that train in one update.
+
+        To moving averages, bandits, prices and targets all of it is one step, as one plan's outcome
+        is: an asynchronous engine trains on whatever has come back.
+
+        Args:
+            parts: Each plan once; at least one.
+
+        Returns:
+            One record; its `step` is the newest plan's.
+
+        Raises:
+            DataError: as `observe`; or if there is no part, or a plan stands twice.
+        """
+        return self._learn(parts)
+
+    def _learn(self, parts: Sequence[tuple[Plan, Outcome]]) -> Record:
+        steps = [plan.step for plan, _ in parts]
+        if not steps or len(set(steps)) < len(steps):
+            raise DataError(f"outcomes must be of at least one plan, each once, got plans {steps}")
+        # Everything is checked before anything is learnt: a mended call may follow an error.
+        rollouts = [checked(plan, outcome, self.config.required) for plan, outcome in parts]
+        for plan, _ in parts:
+            self._pending.check(plan)
+        pairs = [(plan, one) for (plan, _), one in zip(parts, rollouts, strict=True)]
+        seen = observed(pairs, self._pending, self.difficulty)
+        self._observed = max(self._observed, max(steps) + 1)
+        return learn(
+            seen,
+            step=max(steps),
+            config=self.config,
+            difficulty=self.difficulty,
+            method=self.method,
+            ledger=self.ledger,
+            padding=sum(outcome.padding_rollouts for _, outcome in parts),
+            padding_tokens=sum(outcome.padding_tokens for _, outcome in parts),
+            refused=self._pending.refused,
         )
-        method.variance.observe(
-            bin_P, n_P, p_P=self.difficulty.success(rows_P), loss_P=loss_P, score_P=score_P
-        )
-        feedback = Feedback(
-            bin_P=bin_P,
-            n_P=n_P,
-            correct_P=correct_P,
-            loss_P=loss_P,
-            propensity_P=None if plan.propensity_P is None else plan.propensity_P[slots],
-            row_P=rows_P,
-        )
-        method.observe(feedback)
-        self._observed = max(self._observed, plan.step + 1)
-        return Record(
-            partial(
-                numbers,
-                step=plan.step,
-                bin_P=bin_P,
-                planned_P=plan.n_P[slots],
-                trained_P=train_P,
-                weight_P=plan.adversary_P[slots],
-                unit_P=unit_P,
-                n_P=n_P,
-                correct_P=correct_P,
-                tokens=tokens + outcome.padding_tokens,
-                padding=outcome.padding_rollouts,
-                adversary=copy(method.adversary),  # their arrays are replaced, never written to
-                variance=copy(method.variance),
-                population_B=self.difficulty.population_B(),
-                extra=method.metrics()
-                | self.difficulty.metrics()
-                | self.ledger.metrics()
-                | {"gdro/refused": float(self._pending.refused)},
-            )
-        )
+
+    def awaits(self, plan: Plan) -> bool:
+        """Whether slots of the plan may still have their outcome, and it is not too late for it."""
+        return plan.step in self._pending
 
     # -- state ----------------------------------------------------------------------------------
 

@@ -25,6 +25,9 @@ class Pending:
         self._plans: dict[int, tuple[int, np.ndarray]] = {}  # round and prompts of each
         self.refused = 0
 
+    def __contains__(self, step: int) -> bool:
+        return step in self._seen
+
     def add(self, plan: Plan) -> None:
         """A plan was made, or extended by more slots."""
         seen_P = np.zeros(len(plan.n_P), bool)
@@ -64,7 +67,7 @@ class Pending:
         if refused and not self.refused:
             warnings.warn(
                 f"plan {plan.step}: {refused} slots had an outcome before; their second is refused",
-                stacklevel=3,
+                stacklevel=6,  # whoever called observe
             )
         self.refused += refused
         seen_P[slot_R] = True

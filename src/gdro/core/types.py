@@ -11,8 +11,9 @@ Array suffixes, used everywhere:
 | `_N` | all prompts of the data set |
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,17 @@ class Plan:
     def slot_R(self) -> IntArray:
         """int64, slot of each rollout where they are generated slot by slot."""
         return np.repeat(np.arange(len(self.n_P)), self.n_P)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Arrays and plain values, for a checkpoint that is written before the outcome has come."""
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {
+            "prompt_P": np.asarray(self.prompt_P)
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """The plan that `state_dict` gave."""
+        return cls(**state)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
