@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from gdro.core.trace import Trace
 from gdro.data import arithmetic
-from gdro.trainers.advantages import group_advantages
+from gdro.trainers.trl.advantages import group_advantages
 
 ROOT = Path(__file__).parents[1]
 RIGHT = np.array([True, False, True, False])

@@ -35,7 +35,7 @@ from scipy.stats import rankdata
 from gdro.core.types import FloatArray, IntArray
 from gdro.core.variance import log_slope, var_proxy, wse
 from gdro.data import arithmetic
-from gdro.trainers.advantages import group_advantages
+from gdro.trainers.trl.advantages import group_advantages
 
 WRONG_NEEDED = 4
 """Wrong rollouts from which the spread of their gradients is taken as measured."""

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gdro.core.types import FloatArray
 from gdro.data.arithmetic import MAX_COMPLETION_TOKENS
-from gdro.trainers.advantages import group_advantages
+from gdro.trainers.trl.advantages import group_advantages
 
 Sequence_ = tuple[list[int], list[int]]  # prompt and completion
 CHUNK = 64

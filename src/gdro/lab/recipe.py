@@ -228,7 +228,7 @@ class _Parser:
         from transformers import HfArgumentParser
         from trl import ModelConfig  # type: ignore[attr-defined]
 
-        from gdro.trainers.config import GDROConfig
+        from gdro.trainers.trl.config import GDROConfig
 
         class Parser(HfArgumentParser):
             def error(self, message: str) -> Any:
@@ -303,7 +303,7 @@ def resolve(settings: Mapping[str, Any], flags: Sequence[str] = (), name: str = 
             bounds.
     """
     from gdro.core.config import ControllerConfig
-    from gdro.trainers.config import flag
+    from gdro.trainers.trl.config import flag
 
     parser = _Parser()
     for key in settings:

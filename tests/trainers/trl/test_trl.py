@@ -11,13 +11,13 @@ from datasets import Dataset
 from transformers import AutoTokenizer
 from trl import GRPOConfig
 
-import gdro.trainers.border as module
+import gdro.trainers.trl.border as module
 from gdro import Controller
 from gdro.core.errors import ConfigError, DataError, UnsupportedError
 from gdro.core.presets import DEFAULT
 from gdro.core.trace import read_trace
-from gdro.trainers.config import GDROConfig
 from gdro.trainers.trl import GDROTrainer
+from gdro.trainers.trl.config import GDROConfig
 
 from .conftest import make_trainer, parity, prompts, rare, settings, shaped, weighed
 

@@ -10,7 +10,7 @@ import torch
 from gdro.core import registry
 from gdro.core.errors import UnsupportedError
 from gdro.core.trace import read_trace
-from gdro.trainers.rounds import Rounds, padded_size
+from gdro.trainers.trl.rounds import Rounds, padded_size
 
 from .conftest import make_trainer, prompts, rare, same_weights, weights
 

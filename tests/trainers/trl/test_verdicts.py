@@ -9,7 +9,7 @@ import torch
 from gdro.core.trace import read_trace
 from gdro.core.types import Plan
 from gdro.rewards.verdict import Verdict
-from gdro.trainers.verdicts import UNKNOWN, by_bin
+from gdro.trainers.trl.verdicts import UNKNOWN, by_bin
 
 from .conftest import make_trainer
 

@@ -12,7 +12,7 @@ from trl.trainer.utils import get_callable_name
 
 from gdro.core.errors import ConfigError, DataError, UnsupportedError
 from gdro.data.identity import identify
-from gdro.trainers.config import GDROConfig
+from gdro.trainers.trl.config import GDROConfig
 
 HOOKS = (
     "_generate_and_score_completions", "_generate", "_calculate_rewards",

@@ -24,8 +24,8 @@ from gdro.core.controller import Controller
 from gdro.core.errors import CheckpointError, DataError
 from gdro.core.trace import TraceWriter, header_of, keep_aside
 from gdro.core.types import Plan
-from gdro.trainers.advantages import group_advantages
-from gdro.trainers.border import (
+from gdro.trainers.trl.advantages import group_advantages
+from gdro.trainers.trl.border import (
     ROW,
     check_enough,
     check_neutral,
@@ -36,15 +36,13 @@ from gdro.trainers.border import (
     with_correct,
     with_processing_class,
 )
-from gdro.trainers.config import GDROConfig
-from gdro.trainers.prompt_loss import prompt_loss_and_score
-from gdro.trainers.replay import with_successes
-from gdro.trainers.rounds import in_rounds
-from gdro.trainers.verdicts import by_bin, gathered
-from gdro.trainers.vllm import one_request_each
-from gdro.trainers.window import Window
-
-__all__ = ["GDROConfig", "GDROTrainer"]
+from gdro.trainers.trl.config import GDROConfig
+from gdro.trainers.trl.prompt_loss import prompt_loss_and_score
+from gdro.trainers.trl.replay import with_successes
+from gdro.trainers.trl.rounds import in_rounds
+from gdro.trainers.trl.verdicts import by_bin, gathered
+from gdro.trainers.trl.vllm import one_request_each
+from gdro.trainers.trl.window import Window
 
 PHASES = ("generation", "reward", "hook", "step")
 """Seconds that are summed over a window's training steps (the optimizer's own are not in them)."""

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from trl.trainer.grpo_config import GRPOConfig
 
 from gdro.core.config import ControllerConfig
-from gdro.core.errors import ConfigError
 from gdro.core.presets import DEFAULT, PRESETS
+from gdro.core.resolve import method_name, resolved
 
 
 def flag(path: str) -> str:
@@ -59,27 +59,12 @@ class GDROConfig(_ControllerFields, GRPOConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        preset = ControllerConfig.preset(self.gdro_preset).to_dict()
-        values: dict[str, dict[str, Any]] = {}
-        for path, _, _ in ControllerConfig.fields():
-            room, name = path.split(".")
-            given = getattr(self, flag(path))
-            values.setdefault(room, {})[name] = preset[room][name] if given is None else given
-        if self.gdro_difficulty_edges is not None and self.gdro_difficulty_bins is None:
-            values["difficulty"]["bins"] = len(self.gdro_difficulty_edges) + 1
         assert self.num_generations is not None  # TRL's default is 8
-        if self.gdro_rollout_n_max is None:  # the paper's ratio, for any mean
-            values["rollout"]["n_max"] = max(preset["rollout"]["n_max"], 3 * self.num_generations)
-        config = ControllerConfig.from_dict(values)
+        given = {path: getattr(self, flag(path)) for path, _, _ in ControllerConfig.fields()}
+        config = resolved(self.gdro_preset, given, self.num_generations)
         for path, _, _ in ControllerConfig.fields():
             room, name = path.split(".")
             setattr(self, flag(path), config.to_dict()[room][name])
-        rollout = config.rollout
-        if not rollout.n_min <= self.num_generations <= rollout.n_max:
-            raise ConfigError(
-                "num_generations (the mean number of rollouts) must be within rollout.n_min .. "
-                f"rollout.n_max = {rollout.n_min} .. {rollout.n_max}, got {self.num_generations}"
-            )
 
     @property
     def controller_config(self) -> ControllerConfig:
@@ -94,7 +79,4 @@ class GDROConfig(_ControllerFields, GRPOConfig):
     @property
     def method(self) -> str:
         """The preset, with "changed" where other fields than n_max are not the preset's."""
-        preset = ControllerConfig.preset(self.gdro_preset).to_dict()
-        preset["rollout"]["n_max"] = self.gdro_rollout_n_max
-        same = self.controller_config.to_dict() == preset
-        return self.gdro_preset if same else f"{self.gdro_preset}, changed"
+        return method_name(self.gdro_preset, self.controller_config)

@@ -10,8 +10,6 @@ import torch
 from gdro.core.errors import CheckpointError
 from gdro.core.types import Outcome, Plan
 
-_PLAN_ARRAYS = ("bin_P", "n_P", "weight_P", "adversary_P", "propensity_P", "train_P", "row_P")
-
 
 @dataclass
 class Window:
@@ -49,13 +47,11 @@ class Window:
             buffer: `GRPOTrainer._buffered_inputs`.
             num_processes: How many processes share the window.
         """
-        given = {name: getattr(self.plan, name) for name in _PLAN_ARRAYS}
-        plan = {name: torch.from_numpy(a) for name, a in given.items() if a is not None}
-        plan |= {
-            "step": self.plan.step,
-            "round": self.plan.round,
-            "prompt_P": np.asarray(self.plan.prompt_P).tolist(),
-        }
+        plan = {
+            name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+            for name, value in self.plan.state_dict().items()
+            if name != "prompt_P"  # text is no tensor
+        } | {"prompt_P": np.asarray(self.plan.prompt_P).tolist()}
         window = vars(self) | {"plan": plan}
         torch.save({"window": window, "buffer": buffer, "num_processes": num_processes}, path)
 
@@ -73,7 +69,8 @@ class Window:
                 f"{saved.get('num_processes', 'fewer')} processes; resume it with as many, not "
                 f"{num_processes}"
             )
-        plain = saved["window"]["plan"]
-        arrays: dict[str, Any] = {n: plain[n].numpy() for n in _PLAN_ARRAYS if n in plain}
-        given: dict[str, Any] = plain | arrays | {"prompt_P": np.asarray(plain["prompt_P"])}
-        return cls(**saved["window"] | {"plan": Plan(**given)}), saved["buffer"]
+        plan = {
+            name: value.numpy() if isinstance(value, torch.Tensor) else value
+            for name, value in saved["window"]["plan"].items()
+        } | {"prompt_P": np.asarray(saved["window"]["plan"]["prompt_P"])}
+        return cls(**saved["window"] | {"plan": Plan.from_state(plan)}), saved["buffer"]

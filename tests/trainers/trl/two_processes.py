@@ -9,7 +9,7 @@ from pathlib import Path
 from transformers import AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
-from tests.trainers.conftest import (
+from tests.trainers.trl.conftest import (
     make_trainer,
     parity,
     prompts,

@@ -75,7 +75,7 @@ def test_changed_weights_would_be_seen(model: str, tmp_path: Path, trainer: str)
 def torchrun(script: str, *args: str) -> None:
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": str(Path(__file__).parents[3]),
     }
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2",
                "--master_port", "0", "--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0",
@@ -86,7 +86,7 @@ def torchrun(script: str, *args: str) -> None:
 
 def test_two_processes(model: str, tmp_path: Path) -> None:
     """Bit-identical to TRL with uniform counts; exact and alike on both ranks with ragged ones."""
-    torchrun("tests.trainers.two_processes", model, str(tmp_path))
+    torchrun("tests.trainers.trl.two_processes", model, str(tmp_path))
     for rank in (0, 1):
         found = json.loads((tmp_path / f"rank{rank}.json").read_text())
         assert found["world"] == 2
