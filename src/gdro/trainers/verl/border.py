@@ -1,0 +1,200 @@
+"""What a verl command asks for, checked before anything starts."""
+
+import inspect
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gdro.core.config import ControllerConfig
+from gdro.core.controller import Controller
+from gdro.core.errors import ConfigError, UnsupportedError
+from gdro.core.resolve import method_name, resolved
+
+SUPPORTED = ((0, 9), (0, 10))
+"""Versions of verl from the first on, to below the second."""
+
+HOOKS = {
+    "_next_train_batch": ("self", "num_prompts"),
+    "_balance_batch": ("self", "batch", "metrics", "logging_prefix", "keep_minibatch"),
+    "_compute_advantage": ("self", "batch", "metrics"),
+    "_save_checkpoint": ("self",),
+    "_load_checkpoint": ("self",),
+}
+"""verl's methods that are overridden, with the parameters that they are called with."""
+
+ESTIMATORS = ("grpo", "rloo")
+"""Advantages by group, of groups of any size."""
+
+USAGE = "hydra.searchpath=[pkg://gdro.trainers.verl.config] +gdro=default"
+
+_PLAIN = ("preset", "seed", "correct", "trace")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The hydra group `gdro`, checked.
+
+    Attributes:
+        controller: The controller's configuration.
+        method: Its name: the preset, or that it was changed.
+        seed: Of the controller's generator.
+        correct: What says correct: `score`, or a name among what the reward function returns.
+        trace: The trace's path.
+    """
+
+    controller: ControllerConfig
+    method: str
+    seed: int
+    correct: str
+    trace: str
+
+
+def settings_of(config: Any) -> Settings:
+    """The group `gdro` of a verl configuration.
+
+    Raises:
+        ConfigError: if it is missing, has an unknown key, or a value out of its bounds.
+    """
+    group = config.get("gdro", None)
+    if not isinstance(group, Mapping):
+        raise ConfigError(f"the configuration has no group gdro: add {USAGE}")
+    given: dict[str, Any] = {}
+    for room, values in group.items():
+        if isinstance(values, Mapping):
+            given |= {f"{room}.{name}": _plain(value) for name, value in values.items()}
+        elif room not in _PLAIN:
+            rooms = dict.fromkeys(path.split(".")[0] for path, _, _ in ControllerConfig.fields())
+            known = ", ".join([*_PLAIN, *rooms])
+            raise ConfigError(f"gdro.{room} is unknown; known are {known}")
+    preset, seed, correct = (group.get(name, None) for name in _PLAIN[:3])
+    for name, value, kind in (
+        ("preset", preset, str),
+        ("seed", seed, int),
+        ("correct", correct, str),
+    ):
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ConfigError(f"gdro.{name} must be of type {kind.__name__}, got {value!r}")
+    assert isinstance(preset, str)
+    controller = resolved(preset, _in_flight(config, given), config.actor_rollout_ref.rollout.n)
+    folder = str(config.trainer.default_local_dir)
+    return Settings(
+        controller=controller,
+        method=method_name(preset, controller),
+        seed=int(seed),  # type: ignore[arg-type]
+        correct=str(correct),
+        trace=str(group.get("trace", None) or os.path.join(folder, "trace.jsonl")),
+    )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if hasattr(value, "__iter__") and not isinstance(value, str) else value
+
+
+def _in_flight(config: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Room for outcomes that come late: each prompt in flight may be a plan of its own.
+
+    That is what verl's refills of single prompts make of it; `outcome.max_staleness` counts plans.
+    """
+    mode = str(config.trainer.v1.trainer_mode)
+    if mode.endswith("_sync") or given.get("outcome.max_staleness") is not None:
+        return given
+    steps = config.trainer.v1.sampler.max_off_policy_threshold or 8
+    plans = (steps + 1) * (int(config.data.train_batch_size) + 1)
+    return given | {"outcome.max_staleness": min(max(plans, 64), 1_000_000)}
+
+
+def std_scaled(config: Any) -> bool:
+    """Whether advantages are divided by the standard deviation of their group."""
+    algorithm = config.algorithm
+    return algorithm.adv_estimator == "grpo" and algorithm.get("norm_adv_by_std_in_grpo", True)
+
+
+def check_engine(trainer: type) -> None:
+    """That verl is of a version that was tried, and has the methods that are overridden.
+
+    Raises:
+        UnsupportedError: naming what is not as expected.
+    """
+    import verl
+
+    version = tuple(int(part) for part in verl.__version__.split(".")[:2])
+    if not SUPPORTED[0] <= version < SUPPORTED[1]:
+        low, high = (".".join(map(str, bound)) for bound in SUPPORTED)
+        raise UnsupportedError(f"verl must be >={low},<{high}, got {verl.__version__}")
+    for name, expected in HOOKS.items():
+        theirs = (c for c in trainer.__mro__ if c.__module__.startswith("verl."))
+        method = next((c.__dict__[name] for c in theirs if name in c.__dict__), None)
+        found = tuple(inspect.signature(method).parameters) if method else ()
+        if found != expected:
+            raise UnsupportedError(
+                f"verl {verl.__version__}: {trainer.__name__}.{name} takes {found or 'nothing'}, "
+                f"expected {expected}: this gdro does not know that verl"
+            )
+
+
+def check(config: Any, settings: Settings) -> None:
+    """What does not go together with a controller.
+
+    Raises:
+        UnsupportedError: naming the field, and why.
+    """
+    algorithm, refusals = config.algorithm, []
+    if algorithm.adv_estimator not in ESTIMATORS:
+        refusals.append((
+            f"algorithm.adv_estimator={algorithm.adv_estimator}",
+            f"weights are of groups; use one of {', '.join(ESTIMATORS)}",
+        ))  # fmt: skip
+    if (algorithm.get("filter_groups", None) or {}).get("enable", False):
+        refusals.append((
+            "algorithm.filter_groups.enable=True",
+            "it throws groups away before their outcome is seen, so difficulty would be learnt "
+            "from what is left",
+        ))  # fmt: skip
+    if config.skip.rollout_tq.enable:
+        refusals.append(("skip.rollout_tq.enable=True", "recorded rollouts were planned otherwise"))
+    controller = Controller(settings.controller, n_mean=config.actor_rollout_ref.rollout.n)
+    if controller.rounds > 1:
+        refusals.append((
+            f"gdro.preset={settings.method}",
+            "it generates in rounds, which verl's trainer does not; TRL's does",
+        ))  # fmt: skip
+    if settings.controller.replay.successes:
+        correction = algorithm.get("rollout_correction", None) or {}
+        distillation = config.get("distillation", None) or {}
+        for name, on in (
+            ("algorithm.rollout_correction.bypass_mode", correction.get("bypass_mode", False)),
+            ("distillation.enabled", distillation.get("enabled", False)),
+        ):
+            if on:
+                refusals.append((
+                    f"{name}=True",
+                    "a remembered rollout has no log-probabilities but the present policy's; "
+                    "gdro.replay.successes=false or gdro.preset=joint has no memory",
+                ))  # fmt: skip
+    if refusals:
+        field, why = refusals[0]
+        raise UnsupportedError(f"{field} is not supported with gdro: {why}")
+
+
+def check_command(argv: list[str], main: Any) -> None:
+    """Stops a command that would train without a controller and never say so.
+
+    verl's experimental trainers and its old one have main programs of their own, which know no
+    trainer modes; they expand every prompt to `rollout.n` rows themselves.
+
+    Raises:
+        SystemExit: if such a command names gdro (verl swallows any other exception of a plugin).
+    """
+    if not any("gdro" in word for word in argv[1:]):
+        return
+    name = getattr(getattr(main, "__spec__", None), "name", "") or ""
+    words = [word.replace(" ", "").lower() for word in argv[1:]]
+    if name.startswith(("verl.experimental.", "verl.trainer.main_ppo_v0")) or any(
+        word.endswith("trainer.use_v1=false") for word in words
+    ):
+        raise SystemExit(
+            f"gdro: {name or argv[0]} has no trainer modes and gives every prompt rollout.n "
+            "rollouts, so nothing of gdro would happen; use verl.trainer.main_ppo with "
+            "trainer.v1.trainer_mode=gdro_sync, gdro_colocate_async or gdro_separate_async"
+        )
