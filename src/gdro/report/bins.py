@@ -130,11 +130,15 @@ def triptych(run: Run) -> Figure | str:
         if trace.boundaries
         else "one row a group"
     )
+    look = (
+        "prompts should move down while the weight stays bright above them"
+        if weighs(trace)
+        else "prompts should move down, to where most rollouts are correct"
+    )
     return Figure(
         key="triptych",
         title="Prompts, weight and reward by bin",
-        caption=f"Read the maps together, {order}: prompts should move down while the weight stays "
-        f"bright above them.{note and f' ({note[1:]})'}",
+        caption=f"Read the maps together, {order}: {look}.{note and f' ({note[1:]})'}",
         panels=panels,
     )
 
