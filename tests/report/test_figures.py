@@ -5,7 +5,7 @@ import pytest
 
 from gdro.core.trace import read_trace
 from gdro.report.allocation import quantile_passk, slope_points
-from gdro.report.bins import bin_names, pooled, triptych
+from gdro.report.bins import bin_names, dynamics, pooled, triptych
 from gdro.report.cost import spent
 from gdro.report.paths import mass_above
 from gdro.report.runs import load_run
@@ -36,6 +36,14 @@ def test_blocks_pool_prompts_and_rollouts_not_ratios(small):
     np.testing.assert_allclose(two.count, [[13 / 3, 19 / 5], [19 / 3, 13 / 5]])
     np.testing.assert_allclose(two.budget, [[13 / 32, 19 / 32], [19 / 32, 13 / 32]])
     np.testing.assert_allclose(two.correct, [[0, 11 / 19], [2 / 19, 8 / 13]])
+
+
+def test_blocks_are_equally_long_so_that_maps_and_slider_move_evenly():
+    assert [len(b) for b in blocks(7, 3)] == [3, 3, 1]
+    assert [b.tolist() for b in blocks(4, 4)] == [[0], [1], [2], [3]]
+    assert np.concatenate(blocks(1001, 200)).tolist() == list(range(1001))
+    assert max(len(blocks(n, 40)) for n in range(1, 500)) == 40
+    assert blocks(0, 5) == []
 
 
 def test_the_maps_put_the_hardest_bin_on_top_by_its_range(small):
@@ -76,7 +84,7 @@ def test_where_prompts_weights_and_rollouts_are(figures, small):
     mean_bin, mass, in_use = figures["drift"].panels
     assert [one["y"] for one in mean_bin.data] == [
         [0.25, 1, 0.75, 0.5],
-        [0.125, 1, 0.5, 0.25],
+        [0.1, 1, 0.375, 0.25],  # 3 * 1.2 and 1 * .4 of 4; 4; 2.5 and 1.5 of 4; 3 and 1 of 4
         [0.1875, 1, 0.5, 0.3125],
     ]
     assert [one["y"] for one in mass.data] == [
@@ -92,8 +100,12 @@ def test_where_prompts_weights_and_rollouts_are(figures, small):
 
 def test_lead_stages_reward_and_time(figures):
     (gap,) = figures["lead"].panels
-    assert gap.data[0]["y"] == [-0.125, 0, -0.25, -0.25]
-    assert gap.data[1]["y"] == [-0.0625, 0, -0.25, -0.1875]
+    assert [one["name"] for one in gap.data] == ["Eq. 32", "weight", "rollouts"]
+    assert [one["y"] for one in gap.data] == [
+        [-0.125, 0, -0.25, -0.25],
+        [-0.15, 0, -0.375, -0.25],
+        [-0.0625, 0, -0.25, -0.1875],
+    ]
     assert gap.layout["yaxis"]["range"][0] > gap.layout["yaxis"]["range"][1]  # harder is up
     assert figures["reward"].panels[0].data[0]["y"] == [0.25, 0.5, 0.75, 0.5]
     # pass@4 below 1/3 is two thirds of the harder bin; quarters are single steps.
@@ -127,6 +139,15 @@ def test_rollouts_price_and_slope(figures, small):
     fitted = figures["slope"].panels[0].data[0]
     assert fitted["name"] == "slope -0.64"  # log(2.6 / 6.333) / log 4
     assert fitted["y"] == [6.333, 2.6]  # through both points
+
+
+@pytest.mark.parametrize("row", ["[0,0]", "[null,5]"])
+def test_rollouts_without_prompts_of_their_bin_draw_no_map(small, row):
+    lines = (small / "trace.jsonl").read_text().splitlines(keepends=True)[:2]
+    lines[1] = lines[1].replace('"prompts_B":[3,1]', '"prompts_B":[3,0]')
+    lines[1] = lines[1].replace('"rollouts_B":[13,3]', f'"rollouts_B":{row}')
+    (small / "trace.jsonl").write_text("".join(lines))
+    assert dynamics(load_run(small)) == "no rollouts by bin were recorded"
 
 
 def test_what_was_spent_and_what_is_not_known(small, run_folder):

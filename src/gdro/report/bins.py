@@ -149,7 +149,7 @@ def dynamics(run: Run) -> Figure | str:
         return "no prompts by bin were recorded"
     trace, names = run.trace, bin_names(run.trace)
     found = pooled(trace, blocks(len(trace.records), CELLS))
-    if not np.isfinite(found.budget).any():
+    if not all(np.isfinite(values).any() for values in (found.count, found.budget)):
         return "no rollouts by bin were recorded"
     return Figure(
         key="dynamics",

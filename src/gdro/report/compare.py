@@ -11,7 +11,7 @@ from gdro.report.courses import (
     score,
     series,
     support,
-    weights_lead,
+    weight_lead,
 )
 from gdro.report.ends import benchmarks, families, paired
 from gdro.report.methods import LOOKS, Comparison, baseline_of
@@ -123,9 +123,10 @@ def _sections(comparison: Comparison) -> dict[str, list[tuple[str, Figure | str]
         "average, by so many bins", rollouts_lead, **harder, reference=(0, "even"),
     )  # fmt: skip
     weights = series(
-        comparison, "weights", "Lead of the weights",
-        "Look above the dotted line: there the weights lean to harder bins than the data do; "
-        "methods without weights are left out", weights_lead, **harder, reference=(0, "even"),
+        comparison, "weights", "Lead of the weight",
+        "Look above the dotted line: there the weight goes to harder bins than the data's "
+        "average, by so many bins; methods without weights are left out", weight_lead,
+        **harder, reference=(0, "even"),
     )  # fmt: skip
     bins = series(
         comparison, "support", "Bins in play",
@@ -136,7 +137,7 @@ def _sections(comparison: Comparison) -> dict[str, list[tuple[str, Figure | str]
     hard = series(
         comparison, "hard", "Rollouts spent on the unsolved third",
         "Look for curves above the uniform method's: that budget went to bins with pass@k below "
-        "1/3", hard_share, share, ".1%", floor=0,
+        "1/3, and prompts that were not seen before count as outside", hard_share, share, ".1%", floor=0,
     )  # fmt: skip
     mixed = series(
         comparison, "mixed", "Groups with a gradient",
@@ -157,7 +158,7 @@ def _sections(comparison: Comparison) -> dict[str, list[tuple[str, Figure | str]
             ("rollouts on the unsolved third", hard),
             ("groups with a gradient", mixed),
             ("lead of the rollouts", rollouts),
-            ("lead of the weights", weights),
+            ("lead of the weight", weights),
             ("bins in play", bins),
         ],
     }
