@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from gdro.core.trace import read_trace
+from gdro.core.trace import Trace, read_trace
 from gdro.report.allocation import quantile_passk, slope_points
 from gdro.report.bins import bin_names, dynamics, pooled, triptych
-from gdro.report.cost import spent
+from gdro.report.cost import phase_seconds, spent
 from gdro.report.paths import mass_above
 from gdro.report.runs import load_run
 from gdro.report.single import SECTIONS
@@ -57,7 +57,7 @@ def test_the_maps_put_the_hardest_bin_on_top_by_its_range(small):
     assert data["z"][0] == [0.75, 0, 0.25, 0.5]
     assert figure.panels[2].data[0]["z"] == [[0, None, 0.25, 0], [1, 0.5, 0.5, 0.8]]
     assert "pass@4" in figure.caption
-    assert "(20% of all prompts were unseen" in figure.caption  # 4 of 16 + 4
+    assert "; 20% of all prompts were unseen" in figure.caption  # 4 of 16 + 4
     assert bin_names(load_run(small).trace) == ["0–.5", ".5–1"]
 
 
@@ -113,6 +113,16 @@ def test_lead_stages_reward_and_time(figures):
     assert grey["y"] == pytest.approx([2 / 8, 0, 1 / 6, 1 / 3])
     assert blue["y"] == pytest.approx([26 / 48, 0, 1 / 3, 22 / 48])
     assert figures["phases"].panels[0].data[0]["x"] == [0.02, 2.98]
+
+
+def test_the_phases_add_up_to_the_step():
+    spans = {"plan": 0.01, "observe": 0.02, "hook": 0.05, "generation": 1, "reward": 0.25}
+    record = {"step": 0, "time": spans | {"update": 0.7, "step": 2}}
+    timed = phase_seconds(Trace(header={"bin_names": ["all"]}, records=[record]))
+    assert list(timed) == [
+        "generation", "reward", "update", "plan", "observe", "rest of gdro",
+    ]  # fmt: skip
+    assert list(timed.values()) == pytest.approx([1, 0.25, 0.7, 0.01, 0.02, 0.02])
 
 
 def test_the_frontier_is_the_median_by_passk(figures):

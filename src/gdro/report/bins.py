@@ -123,8 +123,11 @@ def triptych(run: Run) -> Figure | str:
     ]
     unseen = float(np.nansum(trace.column("unseen_prompts")))
     whole = unseen + float(np.nansum(trace.per_bin("prompts_B")))
-    note = f" {unseen / whole:.0%} of all prompts were unseen, in no bin yet." if unseen else ""
-    note += "" if weighs(trace) else " All weights are 1, and not shown."
+    notes = ["grey: no prompt of that bin"]
+    if unseen:
+        notes.append(f"{unseen / whole:.0%} of all prompts were unseen, in no bin yet")
+    if not weighs(trace):
+        notes.append("all weights are 1, and not shown")
     order = (
         f"rows are bins by {passk_name(trace)}, the hardest at the top"
         if trace.boundaries
@@ -138,7 +141,7 @@ def triptych(run: Run) -> Figure | str:
     return Figure(
         key="triptych",
         title="Prompts, weight and reward by bin",
-        caption=f"Read the maps together, {order}: {look}.{note and f' ({note[1:]})'}",
+        caption=f"Read the maps together, {order}: {look} ({'; '.join(notes)}).",
         panels=panels,
     )
 
@@ -155,7 +158,7 @@ def dynamics(run: Run) -> Figure | str:
         key="dynamics",
         title="Where the rollouts go",
         caption="Look for a bright band on the left map that stands above the mass on the right: "
-        "a prompt there gets more rollouts than its share.",
+        "a prompt there gets more rollouts than its share (grey: no prompt of that bin).",
         panels=[
             heat(found.step, found.count, names, "Rollouts a prompt", unit="rollouts a prompt"),
             heat(

@@ -200,6 +200,7 @@ def _bar(axes: Any, trace: dict[str, Any], turn: int, count: int) -> None:
 def _heat(axes: Any, trace: dict[str, Any]) -> None:
     x, z = _floats(trace["x"]), np.array([_floats(row) for row in trace["z"]])
     step = (x[-1] - x[0]) / max(len(x) - 1, 1) or 1.0
+    axes.set_facecolor(color("--grid"))  # where nothing is known
     drawn = axes.imshow(
         z,
         aspect="auto",
