@@ -98,14 +98,19 @@ def test_on_paper_every_plot_fits_its_column_and_bins_are_named_level(run_folder
         page, said, _ = visit(path, color_scheme="dark", viewport=paper)
         page.emulate_media(media="print")
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
-        assert page.evaluate("""() => [...document.querySelectorAll(".plot")].filter((plot) =>
+        assert (
+            page.evaluate("""() => [...document.querySelectorAll(".plot")].filter((plot) =>
             plot.querySelector(".main-svg").getBoundingClientRect().right
-                > plot.parentElement.getBoundingClientRect().right + 1).length""") == 0
+                > plot.parentElement.getBoundingClientRect().right + 1).length""")
+            == 0
+        )
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == (
             "rgb(255, 255, 255)"
         )
-        turned = "[...document.querySelectorAll('.xtick text')].map((t) => t.getAttribute('transform'))"
+        turned = (
+            "[...document.querySelectorAll('.xtick text')].map((t) => t.getAttribute('transform'))"
+        )
         assert all("rotate" not in (t or "") or "rotate(0" in t for t in page.evaluate(turned))
         assert page.locator("button:visible, input:visible").count() == 0
         assert said == []

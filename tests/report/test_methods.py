@@ -8,7 +8,7 @@ from scipy.stats import t, ttest_rel
 
 from gdro.core.trace import read_trace
 from gdro.report.compare import about_several
-from gdro.report.methods import LOOKS, Comparison, Compute, average, methods_of
+from gdro.report.methods import LOOKS, Comparison, Compute, average, baseline_of, methods_of
 from gdro.report.runs import load_run
 
 
@@ -189,3 +189,14 @@ def test_two_variants_of_a_preset_are_named_after_their_runs_less_the_seed(tmp_p
     assert [method.label for method in methods_of(runs)] == ["plain", "drawn"]
     (one,) = methods_of(runs[:1])
     assert one.label == "grpo"
+
+
+def test_the_baseline_is_grpo_itself_and_not_a_variant_of_it(tmp_path):
+    runs = [
+        fake(tmp_path / f"{name}-seed0", "grpo", 0, [0.2, 0.3], model=name)
+        for name in ("dr_grpo", "grpo", "other")
+    ]
+    methods = methods_of(runs)
+    assert [method.label for method in methods] == ["dr_grpo", "grpo", "other"]
+    assert baseline_of(methods).label == "grpo"
+    assert baseline_of([methods[2], methods[0]]).label == "other"

@@ -223,7 +223,7 @@ def bars(
                 "textfont": {"color": INK if color == MUTED else color},
             }
         if errors is not None:
-            reach = [e or (0.0, 0.0) for e in errors[i]]
+            reach = [e or (np.nan, np.nan) for e in errors[i]]
             bar["error_y"] = {
                 "type": "data",
                 "symmetric": False,

@@ -137,7 +137,8 @@ def _sections(comparison: Comparison) -> dict[str, list[tuple[str, Figure | str]
     hard = series(
         comparison, "hard", "Rollouts spent on the unsolved third",
         "Look for curves above the uniform method's: that budget went to bins with pass@k below "
-        "1/3, and prompts that were not seen before count as outside", hard_share, share, ".1%", floor=0,
+        "1/3, and prompts that were not seen before count as outside", hard_share, share, ".1%",
+        floor=0,
     )  # fmt: skip
     mixed = series(
         comparison, "mixed", "Groups with a gradient",

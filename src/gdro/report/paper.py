@@ -15,8 +15,8 @@ from gdro.report.style import Figure, Panel
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-WIDTH, ROW = 3.3, 0.0105
-"""Inches: of a panel, a column of a two-column paper; and of a CSS pixel of height."""
+WIDTH, ROW, ENTRY = 3.3, 0.0105, 0.16
+"""Inches: a panel, which is a column of two; a CSS pixel of height; a row of the legend."""
 DPI = 200
 _DASH = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 _SYMBOL = {
@@ -64,7 +64,9 @@ def draw(figure: Figure) -> "Canvas":
         rows = [(i, _at(figure, i) if figure.steps else figure.panels) for i in places]
         across = len(figure.panels)
         height = ROW * max(panel.height for panel in figure.panels)
-        size = (WIDTH * across, height * len(rows))
+        beside = min(len(figure.legend), 2 * across)
+        below = ENTRY * -(-len(figure.legend) // beside) if beside else 0.0
+        size = (WIDTH * across, height * len(rows) + below)
         canvas = Canvas(figsize=size, dpi=DPI, layout="constrained")
         grid = canvas.subplots(len(rows), across, squeeze=False)
         for line, (place, panels) in zip(grid, rows, strict=True):
@@ -75,7 +77,7 @@ def draw(figure: Figure) -> "Canvas":
                 when = f", {figure.steps[place]}" if figure.steps else ""
                 axes.set_title(_plain(title) + when, fontsize=8, loc="left")
         if figure.legend:
-            _legend(canvas, figure)
+            _legend(canvas, figure, beside)
     return canvas
 
 
@@ -84,9 +86,7 @@ def _at(figure: Figure, place: int) -> list[Panel]:
     return [
         replace(
             panel,
-            data=[
-                bar | {"y": y} for bar, y in zip(panel.data, panel.frames[place], strict=True)
-            ],
+            data=[bar | {"y": y} for bar, y in zip(panel.data, panel.frames[place], strict=True)],
         )
         for panel in figure.panels
     ]
@@ -268,7 +268,7 @@ def _note(axes: Any, note: dict[str, Any], layout: dict[str, Any]) -> None:
     )
 
 
-def _legend(canvas: Any, figure: Figure) -> None:
+def _legend(canvas: Any, figure: Figure, beside: int) -> None:
     from matplotlib.lines import Line2D
 
     marks = [
@@ -287,7 +287,7 @@ def _legend(canvas: Any, figure: Figure) -> None:
         [name for name, _ in figure.legend],
         loc="outside lower center",
         frameon=False,
-        ncols=min(len(marks), 2 * len(figure.panels)),
+        ncols=beside,
         fontsize=7,
     )
 
