@@ -86,13 +86,14 @@ def drift(run: Run) -> Figure | str:
         title = "Mean bin (harder is up)"
         panels.append(curves(drawn, axis("step"), axis("bin"), upside_down=True, title=title))
         masses = [
-            (f"≥ {limit:g}".replace("0.", "."), above, color)
+            (f"≥ {limit:g}".replace("0.", "."), mass, color)
             for limit, color in zip(MASSES, (BLUE, ORANGE, GREEN), strict=True)
-            if (above := mass_above(trace, limit)) is not None
+            if (mass := mass_above(trace, limit)) is not None
         ]
         share = axis("", tickformat=".0%")
         title = f"Prompts with {passk_name(trace)} of at least"
-        panels.append(curves(lines(*masses), axis("step"), share, floor=0, title=title))
+        above = [one | {"hovertemplate": "%{y:.1%}"} for one in lines(*masses)]
+        panels.append(curves(above, axis("step"), share, floor=0, title=title))
     in_use = lines(
         ("prompts", np.exp(entropies(prompts)), MUTED),
         ("q", trace.column("effective_support") if plays(trace) else nothing, BLUE),
