@@ -94,10 +94,12 @@ def test_on_paper_every_plot_fits_its_column_and_bins_are_named_level(run_folder
     one, two = run_folder("joint"), run_folder("grpo", method="grpo")
     for runs in ([one], [one, two]):
         path = build_report(runs, one / "page.html", files=False)
-        paper = {"width": 680, "height": 1009}  # A4 less its margins, at 96 pixels an inch
-        page, said, _ = visit(path, color_scheme="dark", viewport=paper)
-        page.emulate_media(media="print")
+        page, said, _ = visit(path, color_scheme="dark", viewport={"width": 1280, "height": 800})
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        widths = "[...document.querySelectorAll('.main-svg')].map((svg) => svg.clientWidth)"
+        assert set(page.evaluate(widths)) == {320, 660}
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": 680, "height": 1009})  # A4 less its margins, at 96 dpi
         assert (
             page.evaluate("""() => [...document.querySelectorAll(".plot")].filter((plot) =>
             plot.querySelector(".main-svg").getBoundingClientRect().right
