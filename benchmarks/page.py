@@ -33,7 +33,7 @@ MOMENTS = """() => {
 
 def main() -> None:
     """Prints one line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="What a page weighs.")
     parser.add_argument("runs", nargs="*", type=Path)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--visits", type=int, default=5)
@@ -71,11 +71,11 @@ def simulated(folder: Path, steps: int) -> Path:
     return folder
 
 
-def visits(page: Path, count: int) -> dict[str, float]:
+def visits(page: Path, count: int) -> dict[str, int]:
     """Medians of the moments, and how many plots there are."""
     names = ("chromium", "chromium-browser", "google-chrome")
     path = next(filter(None, map(shutil.which, names)), None)
-    found = []
+    found, plots = [], 0
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
         for _ in range(count):

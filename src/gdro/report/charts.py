@@ -222,7 +222,7 @@ def bars(
                 "constraintext": "none",
                 "textfont": {"color": INK if color == MUTED else color},
             }
-        if errors is not None:
+        if errors is not None and any(errors[i]):
             reach = [e or (np.nan, np.nan) for e in errors[i]]
             bar["error_y"] = {
                 "type": "data",

@@ -79,17 +79,21 @@ def _rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _warning(comparison: Comparison) -> str | None:
-    """Said above the table where the runs are not at equal compute."""
+    """Said above the table where the runs are not at equal compute, or not of one split."""
+    said = []
     spent = [run.spent("rollouts") for run in comparison.runs]
     known = [s for s in spent if s]
     if len(known) < len(comparison.runs):
-        return "Some runs do not say what they spent: this may not be equal compute."
-    if max(known) > 1.02 * min(known):
-        return (
+        said.append("Some runs do not say what they spent: this may not be equal compute.")
+    elif max(known) > 1.02 * min(known):
+        said.append(
             f"The runs spent between {min(known):,.0f} and {max(known):,.0f} rollouts; scores "
             f"are compared at {comparison.where}, between two evaluations on a straight line."
         )
-    return None
+    splits = sorted({clean(run.split) for run in comparison.runs if run.split})
+    if len(splits) > 1:
+        said.append(f"The curves are of different splits ({', '.join(splits)}): not comparable.")
+    return " ".join(said) or None
 
 
 def _numbers(comparison: Comparison) -> dict[str, Any]:
