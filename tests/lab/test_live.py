@@ -12,14 +12,14 @@ import torch
 from rich.console import Console
 from transformers import TrainerCallback
 
-from gdro.core.errors import ConfigError, UnsupportedError
-from gdro.core.trace import Trace, TraceWriter, read_trace
+from gdro.core.errors import ConfigError
+from gdro.core.trace import TraceWriter
 from gdro.lab import trackers
-from gdro.lab.folder import read_jsonl
+from gdro.lab.folder import RunFolder, read_jsonl
 from gdro.lab.progress import SPEED, ProgressLine, Speed
 from gdro.lab.recipe import read_settings, resolve
 from gdro.lab.run import train
-from gdro.lab.trackers import TensorBoard, check_trackers, heat_maps
+from gdro.lab.trackers import TensorBoard, check_trackers
 
 TINY = [
     "--max_steps=4", "--train_prompts=16", "--eval_prompts=4", "--eval_every=3", "--save_steps=2",
@@ -129,42 +129,57 @@ def test_unknown_and_missing_trackers_are_named_before_anything_runs(tmp_path, m
         resolve(read_settings("arithmetic"), ["--heatmap_every=-1"])
 
 
-def small_trace(path) -> Trace:
+def board_of(path, console):
+    """TensorBoard's callback on a run of three steps, and the pictures that it gives away."""
     header = {"boundaries": [0, 0.5, 1], "bin_names": ["0-.5", ".5-1"], "config": {}}
     with TraceWriter(path / "trace.jsonl", header) as writer:
         writer.append({"step": 0, "prompts_B": [0, 0]})  # all unseen
         writer.append({"step": 1, "prompts_B": [3, 1], "weight_B": [1.5, 0.5],
-                       "correct_B": [0.25, 1]})  # fmt: skip
+                       "rollouts_B": [12, 4], "correct_B": [0.25, 1]})  # fmt: skip
         writer.append({"step": 2, "prompts_B": [0, 4], "weight_B": [None, 1],
-                       "correct_B": [None, 0.75]})  # fmt: skip
-    return read_trace(path / "trace.jsonl")
+                       "rollouts_B": [0, 16], "correct_B": [None, 0.75]})  # fmt: skip
+    trainer = SimpleNamespace(callback_handler=SimpleNamespace(callbacks=[]))
+    board, drawn = TensorBoard(trainer, RunFolder(path), 1, console), []
+    board._board = SimpleNamespace(  # type: ignore[assignment]
+        tb_writer=SimpleNamespace(add_figure=lambda *given: drawn.append(given))
+    )
+    return board, drawn
 
 
 def test_heat_maps_show_share_weight_and_mean_correct(tmp_path):
     pytest.importorskip("matplotlib", reason="heat maps are drawn with it")
-    figure = heat_maps(small_trace(tmp_path))
+    board, drawn = board_of(tmp_path, Console(quiet=True))
+    for _ in range(2):  # a step is drawn once
+        board.on_step_end(None, SimpleNamespace(global_step=3), None)
+    [(tag, figure, step)] = drawn
+    assert (tag, step) == ("curriculum", 3)
     panels = {a.get_title(loc="left"): a.images[0].get_array().filled(-1).tolist()
               for a in figure.axes if a.images}  # fmt: skip
-    assert panels == {  # hardest bin first, that is at the bottom; -1 is no prompt there
-        "share of the prompts": [[-1, 0.75, -1], [-1, 0.25, 1]],
-        "weight": [[-1, 1.5, -1], [-1, 0.5, 1]],
-        "mean correct": [[-1, 0.25, -1], [-1, 1, 0.75]],
+    assert panels == {  # hardest bin first, that is on top; -1 is no prompt there
+        "Share of prompts": [[-1, 0.75, 0], [-1, 0.25, 1]],
+        "Weight": [[-1, 1.5, -1], [-1, 0.5, 1]],
+        "Share of correct rollouts": [[-1, 0.25, -1], [-1, 1, 0.75]],
     }
 
 
+def test_no_heat_maps_before_any_prompt_has_a_bin(tmp_path):
+    board, drawn = board_of(tmp_path, Console(quiet=True))
+    lines = (tmp_path / "trace.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "trace.jsonl").write_text("".join(lines[:2]))
+    board.on_step_end(None, SimpleNamespace(global_step=1), None)
+    assert drawn == []
+
+
 def test_without_matplotlib_a_run_goes_on_and_says_once_what_is_missing(tmp_path, monkeypatch):
-    small_trace(tmp_path)
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(UnsupportedError, match=r"a figure needs matplotlib.*gdro\[report\]"):
-        heat_maps(small_trace(tmp_path / "other"))
-    trainer = SimpleNamespace(callback_handler=SimpleNamespace(callbacks=[]))
     console = Console(record=True, file=io.StringIO(), width=200)
-    folder = SimpleNamespace(path=tmp_path, trace=tmp_path / "trace.jsonl")
-    board = TensorBoard(trainer, folder, 1, console)  # type: ignore[arg-type]
-    board._board = SimpleNamespace(tb_writer=object())  # type: ignore[assignment]
+    board, drawn = board_of(tmp_path, console)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     for step in (1, 2):
         board.on_step_end(None, SimpleNamespace(global_step=step), None)
-    assert console.export_text().count("no heat maps for TensorBoard") == 1
+    said = console.export_text()
+    assert said.count("no heat maps for TensorBoard: a figure needs matplotlib") == 1
+    assert "gdro[report]" in said
+    assert drawn == []
 
 
 RUN = """

@@ -90,6 +90,34 @@ def test_the_theme_button_and_print_redraw(run_folder, visit):
     assert said == []
 
 
+def test_on_paper_every_plot_fits_its_column_and_bins_are_named_level(run_folder, visit):
+    one, two = run_folder("joint"), run_folder("grpo", method="grpo")
+    for runs in ([one], [one, two]):
+        path = build_report(runs, one / "page.html", files=False)
+        page, said, _ = visit(path, color_scheme="dark", viewport={"width": 1280, "height": 800})
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        widths = "[...document.querySelectorAll('.main-svg')].map((svg) => svg.clientWidth)"
+        assert set(page.evaluate(widths)) == {320, 660}
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": 680, "height": 1009})  # A4 less its margins, at 96 dpi
+        assert (
+            page.evaluate("""() => [...document.querySelectorAll(".plot")].filter((plot) =>
+            plot.querySelector(".main-svg").getBoundingClientRect().right
+                > plot.parentElement.getBoundingClientRect().right + 1).length""")
+            == 0
+        )
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == (
+            "rgb(255, 255, 255)"
+        )
+        turned = (
+            "[...document.querySelectorAll('.xtick text')].map((t) => t.getAttribute('transform'))"
+        )
+        assert all("rotate" not in (t or "") or "rotate(0" in t for t in page.evaluate(turned))
+        assert page.locator("button:visible, input:visible").count() == 0
+        assert said == []
+
+
 HOSTILE = (
     "<img src=x onerror=window.hacked=1>",
     "</script><script>window.hacked=1</script>",

@@ -8,7 +8,7 @@ from scipy.stats import t, ttest_rel
 
 from gdro.core.trace import read_trace
 from gdro.report.compare import about_several
-from gdro.report.methods import LOOKS, Comparison, Compute, average, methods_of
+from gdro.report.methods import LOOKS, Comparison, Compute, average, baseline_of, methods_of
 from gdro.report.runs import load_run
 
 
@@ -135,6 +135,8 @@ def test_benchmarks_are_a_bar_a_method(study):
     assert bars[0]["y"] == pytest.approx([0.32, 0.48])
     half = t.ppf(0.975, 2) * 0.02 / np.sqrt(3)
     assert bars[0]["error_y"]["array"][0] == pytest.approx(half, rel=1e-3)
+    alone = comparison_figure(Comparison(study[:1]), "benchmarks").panels[0].data
+    assert all("error_y" not in bar for bar in alone)  # no interval, and no mark of one
 
 
 def test_families_have_means_and_intervals(study):
@@ -189,3 +191,23 @@ def test_two_variants_of_a_preset_are_named_after_their_runs_less_the_seed(tmp_p
     assert [method.label for method in methods_of(runs)] == ["plain", "drawn"]
     (one,) = methods_of(runs[:1])
     assert one.label == "grpo"
+
+
+def test_the_baseline_is_grpo_itself_and_not_a_variant_of_it(tmp_path):
+    runs = [
+        fake(tmp_path / f"{name}-seed0", "grpo", 0, [0.2, 0.3], model=name)
+        for name in ("dr_grpo", "grpo", "other")
+    ]
+    methods = methods_of(runs)
+    assert [method.label for method in methods] == ["dr_grpo", "grpo", "other"]
+    assert baseline_of(methods).label == "grpo"
+    assert baseline_of([methods[2], methods[0]]).label == "other"
+
+
+def test_runs_of_different_splits_are_said_not_to_be_comparable(tmp_path):
+    runs = [
+        fake(tmp_path / name, name, 0, [0.2, 0.3, 0.4], split=split)
+        for name, split in (("a", "test"), ("b", "validation"))
+    ]
+    assert "different splits (test, validation)" in (about_several(runs).warning or "")
+    assert "splits" not in (about_several(runs[:1]).warning or "")

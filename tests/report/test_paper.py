@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 
 import matplotlib.image
 import numpy as np
@@ -10,12 +11,13 @@ from matplotlib.figure import Figure as Canvas
 
 from gdro.report import build_report, paper
 from gdro.report.allocation import slope
-from gdro.report.bins import late_means, triptych
+from gdro.report.bins import late_means, snapshots, triptych
+from gdro.report.charts import bars
 from gdro.report.ends import PATTERNS
 from gdro.report.outcome import evaluation, families
-from gdro.report.paper import color, draw_files
+from gdro.report.paper import color, draw, draw_files
 from gdro.report.runs import load_run
-from gdro.report.style import COLORS, DASHES, SYMBOLS
+from gdro.report.style import COLORS, DASHES, SYMBOLS, Figure, Look, axis
 
 
 def axes_of(figure):
@@ -72,6 +74,29 @@ def test_matplotlib_draws_the_page_s_data(small, run_folder):
     np.testing.assert_allclose(curves.lines[0].get_ydata(), [e.passk for e in points], rtol=1e-3)
     by_family, _ = axes_of(families(run))
     assert by_family.get_ylim() == (-0.7, 7.7)
+
+
+def test_a_legend_of_many_methods_leaves_the_plot_its_room(tmp_path):
+    looks = [(f"method {i}", Look(color=COLORS[0])) for i in range(40)]
+    panel = bars(["a"], [("x", [1.0], COLORS[0])], "", axis())
+    canvas = draw(Figure(key="k", title="t", caption="c", panels=[panel], legend=looks))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # "axes sizes collapsed to zero"
+        canvas.savefig(tmp_path / "k.png")
+    top_of_legend = canvas.legends[0].get_window_extent().y1
+    assert canvas.axes[0].get_window_extent().y0 > top_of_legend
+    assert canvas.axes[0].get_window_extent().height > 300
+
+
+def test_the_snapshots_are_drawn_at_the_first_the_middle_and_the_last_place(small):
+    axes = draw(snapshots(load_run(small))).axes
+    assert [a.get_title(loc="left") for a in axes] == [
+        f"Prompts and {what}, step {step}" for step in (0, 2, 3) for what in ("weight", "rollouts")
+    ]
+    heights = [[bar.get_height() for bar in a.patches] for a in axes]
+    assert heights[0] == pytest.approx([0.75, 0.25, 0.9, 0.1])
+    assert heights[3] == pytest.approx([0.25, 0.75, 0.5, 0.5])
+    assert heights[5] == pytest.approx([0.5, 0.5, 0.6875, 0.3125], abs=1e-4)
 
 
 def test_the_palette_is_that_of_the_page_on_light_paper():

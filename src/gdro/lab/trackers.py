@@ -3,9 +3,8 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from rich.console import Console
 from transformers import TrainerCallback
 from transformers.integrations.integration_utils import (
@@ -15,13 +14,11 @@ from transformers.integrations.integration_utils import (
 )
 
 from gdro.core.errors import ConfigError, UnsupportedError
-from gdro.core.trace import Trace, read_trace
-from gdro.core.types import FloatArray
 from gdro.lab.folder import RunFolder
 from gdro.lab.recipe import did_you_mean
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from gdro.report.bins import triptych
+from gdro.report.paper import draw
+from gdro.report.runs import load_run
 
 TAG = "curriculum"
 
@@ -84,49 +81,13 @@ class TensorBoard(TrainerCallback):
         if writer is None or not self._every or step == self._drawn:
             return
         self._drawn = step
+        maps = triptych(load_run(self._folder.path))
+        if isinstance(maps, str):  # no prompt has a bin yet
+            return
         try:
-            figure = heat_maps(read_trace(self._folder.trace))
+            canvas = draw(maps)
         except UnsupportedError as error:  # the run is no worse for it
             self._console.print(f"no heat maps for TensorBoard: {error}", markup=False)
             self._every = 0
         else:
-            writer.add_figure(TAG, figure, step)
-
-
-def heat_maps(trace: Trace) -> "Figure":
-    """Share of the prompts, mean weight and mean correct by bin and step, as the paper's figure 3.
-
-    Raises:
-        UnsupportedError: if matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise UnsupportedError(f"a figure needs {error.name}: pip install 'gdro[report]'") from None
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    axes = figure.subplots(1, 3, sharey=True)
-    panels = {
-        "share of the prompts": (_share(trace), None),
-        "weight": (trace.per_bin("weight_B"), None),
-        "mean correct": (trace.per_bin("correct_B"), 1),
-    }
-    for axis, (title, (values_TB, top)) in zip(axes, panels.items(), strict=True):
-        axis.set_facecolor("0.85")  # no prompt of the bin in the step
-        shown = axis.imshow(
-            values_TB.T, aspect="auto", origin="lower", interpolation="nearest", cmap="viridis",
-            vmin=0, vmax=top,
-        )  # fmt: skip
-        figure.colorbar(shown, ax=axis)
-        axis.set_title(title, loc="left")
-        axis.set_xlabel("step")
-    axes[0].set_ylabel("bin")
-    axes[0].set_yticks(range(trace.num_bins), trace.header["bin_names"])
-    return figure
-
-
-def _share(trace: Trace) -> FloatArray:
-    """float64[T, B]: of the prompts that have a bin."""
-    prompts_TB = trace.per_bin("prompts_B")
-    with np.errstate(invalid="ignore"):
-        share_TB = prompts_TB / np.nansum(prompts_TB, axis=1, keepdims=True)
-    return np.where(prompts_TB > 0, share_TB, np.nan)
+            writer.add_figure(TAG, canvas, step)

@@ -123,18 +123,25 @@ def triptych(run: Run) -> Figure | str:
     ]
     unseen = float(np.nansum(trace.column("unseen_prompts")))
     whole = unseen + float(np.nansum(trace.per_bin("prompts_B")))
-    note = f" {unseen / whole:.0%} of all prompts were unseen, in no bin yet." if unseen else ""
-    note += "" if weighs(trace) else " All weights are 1, and not shown."
+    notes = ["grey: no prompt of that bin"]
+    if unseen:
+        notes.append(f"{unseen / whole:.0%} of all prompts were unseen, in no bin yet")
+    if not weighs(trace):
+        notes.append("all weights are 1, and not shown")
     order = (
         f"rows are bins by {passk_name(trace)}, the hardest at the top"
         if trace.boundaries
         else "one row a group"
     )
+    look = (
+        "prompts should move down while the weight stays bright above them"
+        if weighs(trace)
+        else "prompts should move down, to where most rollouts are correct"
+    )
     return Figure(
         key="triptych",
         title="Prompts, weight and reward by bin",
-        caption=f"Read the maps together, {order}: prompts should move down while the weight stays "
-        f"bright above them.{note and f' ({note[1:]})'}",
+        caption=f"Read the maps together, {order}: {look} ({'; '.join(notes)}).",
         panels=panels,
     )
 
@@ -145,13 +152,13 @@ def dynamics(run: Run) -> Figure | str:
         return "no prompts by bin were recorded"
     trace, names = run.trace, bin_names(run.trace)
     found = pooled(trace, blocks(len(trace.records), CELLS))
-    if not np.isfinite(found.budget).any():
+    if not all(np.isfinite(values).any() for values in (found.count, found.budget)):
         return "no rollouts by bin were recorded"
     return Figure(
         key="dynamics",
         title="Where the rollouts go",
         caption="Look for a bright band on the left map that stands above the mass on the right: "
-        "a prompt there gets more rollouts than its share.",
+        "a prompt there gets more rollouts than its share (grey: no prompt of that bin).",
         panels=[
             heat(found.step, found.count, names, "Rollouts a prompt", unit="rollouts a prompt"),
             heat(

@@ -8,6 +8,7 @@ import numpy as np
 from gdro.core.types import FloatArray
 from gdro.report.style import (
     BOTTOM,
+    GRID,
     HEAT,
     HEIGHT,
     INK,
@@ -121,7 +122,7 @@ def heat(
 
     Args:
         x: float64[T], where the columns stand.
-        values: float64[T, B], NaN is left blank.
+        values: float64[T, B], NaN is left in the colour of the grid.
         names: Of the bins.
         title: Of the panel.
         unit: Of a cell, for the hover.
@@ -169,6 +170,7 @@ def heat(
         ),
         right=8,
         hovermode="closest",
+        plot_bgcolor=GRID,
     )
     return Panel(data=[data], layout=frame, title=title)
 
@@ -220,8 +222,8 @@ def bars(
                 "constraintext": "none",
                 "textfont": {"color": INK if color == MUTED else color},
             }
-        if errors is not None:
-            reach = [e or (0.0, 0.0) for e in errors[i]]
+        if errors is not None and any(errors[i]):
+            reach = [e or (np.nan, np.nan) for e in errors[i]]
             bar["error_y"] = {
                 "type": "data",
                 "symmetric": False,

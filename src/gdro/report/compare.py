@@ -11,7 +11,7 @@ from gdro.report.courses import (
     score,
     series,
     support,
-    weights_lead,
+    weight_lead,
 )
 from gdro.report.ends import benchmarks, families, paired
 from gdro.report.methods import LOOKS, Comparison, baseline_of
@@ -79,17 +79,21 @@ def _rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _warning(comparison: Comparison) -> str | None:
-    """Said above the table where the runs are not at equal compute."""
+    """Said above the table where the runs are not at equal compute, or not of one split."""
+    said = []
     spent = [run.spent("rollouts") for run in comparison.runs]
     known = [s for s in spent if s]
     if len(known) < len(comparison.runs):
-        return "Some runs do not say what they spent: this may not be equal compute."
-    if max(known) > 1.02 * min(known):
-        return (
+        said.append("Some runs do not say what they spent: this may not be equal compute.")
+    elif max(known) > 1.02 * min(known):
+        said.append(
             f"The runs spent between {min(known):,.0f} and {max(known):,.0f} rollouts; scores "
             f"are compared at {comparison.where}, between two evaluations on a straight line."
         )
-    return None
+    splits = sorted({clean(run.split) for run in comparison.runs if run.split})
+    if len(splits) > 1:
+        said.append(f"The curves are of different splits ({', '.join(splits)}): not comparable.")
+    return " ".join(said) or None
 
 
 def _numbers(comparison: Comparison) -> dict[str, Any]:
@@ -123,9 +127,10 @@ def _sections(comparison: Comparison) -> dict[str, list[tuple[str, Figure | str]
         "average, by so many bins", rollouts_lead, **harder, reference=(0, "even"),
     )  # fmt: skip
     weights = series(
-        comparison, "weights", "Lead of the weights",
-        "Look above the dotted line: there the weights lean to harder bins than the data do; "
-        "methods without weights are left out", weights_lead, **harder, reference=(0, "even"),
+        comparison, "weights", "Lead of the weight",
+        "Look above the dotted line: there the weight goes to harder bins than the data's "
+        "average, by so many bins; methods without weights are left out", weight_lead,
+        **harder, reference=(0, "even"),
     )  # fmt: skip
     bins = series(
         comparison, "support", "Bins in play",
@@ -136,7 +141,8 @@ def _sections(comparison: Comparison) -> dict[str, list[tuple[str, Figure | str]
     hard = series(
         comparison, "hard", "Rollouts spent on the unsolved third",
         "Look for curves above the uniform method's: that budget went to bins with pass@k below "
-        "1/3", hard_share, share, ".1%", floor=0,
+        "1/3, and prompts that were not seen before count as outside", hard_share, share, ".1%",
+        floor=0,
     )  # fmt: skip
     mixed = series(
         comparison, "mixed", "Groups with a gradient",
@@ -157,7 +163,7 @@ def _sections(comparison: Comparison) -> dict[str, list[tuple[str, Figure | str]
             ("rollouts on the unsolved third", hard),
             ("groups with a gradient", mixed),
             ("lead of the rollouts", rollouts),
-            ("lead of the weights", weights),
+            ("lead of the weight", weights),
             ("bins in play", bins),
         ],
     }

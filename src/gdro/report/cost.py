@@ -2,22 +2,20 @@
 
 import numpy as np
 
+from gdro.core.trace import Trace
 from gdro.report.runs import Run
 from gdro.report.style import COLORS, INK, MUTED, Figure, Panel, axis, layout, mean, numbers
 
 BLUE = COLORS[0]
+OURS = ("plan", "observe", "rest of gdro")
+"""Phases that a run without gdro does not have."""
 
 
 def phases(run: Run) -> Figure | str:
     """Mean seconds of a step by phase."""
-    names = ("generation", "update", "plan", "observe")
-    seconds = {n: float(mean(run.trace.column(f"time.{n}"))) for n in names} if run.trace else {}
-    seconds = {n: s for n, s in seconds.items() if np.isfinite(s)}
-    if not seconds or run.trace is None:
+    seconds = phase_seconds(run.trace) if run.trace is not None else {}
+    if not seconds:
         return "no times were recorded"
-    step = float(mean(run.trace.column("time.step")))
-    if step > sum(seconds.values()):
-        seconds["other"] = step - sum(seconds.values())
     whole = sum(seconds.values()) or 1.0
     rows = list(range(len(seconds)))[::-1]
     bars = {
@@ -25,7 +23,7 @@ def phases(run: Run) -> Figure | str:
         "orientation": "h",
         "x": numbers(seconds.values()),
         "y": rows,
-        "marker": {"color": [BLUE if n in ("plan", "observe") else MUTED for n in seconds]},
+        "marker": {"color": [BLUE if n in OURS else MUTED for n in seconds]},
         "text": [f"{_seconds(s)} · {s / whole:.1%}" for s in seconds.values()],
         "textposition": "outside",
         "cliponaxis": False,
@@ -41,10 +39,25 @@ def phases(run: Run) -> Figure | str:
     return Figure(
         key="phases",
         title="Time of a step",
-        caption="Look at the blue bars, the controller's own work: they should be too short to "
-        "see.",
+        caption="Look at the blue bars, what gdro adds to a step: they should be too short to see.",
         panels=[Panel(data=[bars], layout=frame)],
     )
+
+
+def phase_seconds(trace: Trace) -> dict[str, float]:
+    """Mean seconds of a step in each phase that was timed; what no phase covers is `other`."""
+    timed = {
+        name: value
+        for name in ("generation", "reward", "update", "plan", "observe", "hook", "step")
+        if np.isfinite(value := float(mean(trace.column(f"time.{name}"))))
+    }
+    step, hook = timed.pop("step", 0.0), timed.pop("hook", None)
+    if not timed:
+        return {}
+    if hook is not None:  # plan and observe are parts of it
+        timed["rest of gdro"] = max(hook - sum(timed.get(name, 0.0) for name in OURS), 0.0)
+    other = step - sum(timed.values())
+    return timed | ({"other": other} if other > 1e-3 * step else {})
 
 
 def _seconds(value: float) -> str:

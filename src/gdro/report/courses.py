@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from gdro.core.types import FloatArray
-from gdro.report.bins import plays, weighs
+from gdro.report.bins import plays
 from gdro.report.charts import band, curves
 from gdro.report.curriculum import hard_part
 from gdro.report.methods import SCORES, Comparison, average
-from gdro.report.paths import lead_of_rollouts
+from gdro.report.paths import lead_of_rollouts, lead_of_weight
 from gdro.report.runs import Run
 from gdro.report.style import Figure, axis, exact, line, numbers, smooth, text, thin
 
@@ -129,10 +129,10 @@ def column(name: str) -> Callable[[Run], FloatArray | None]:
     return lambda run: None if run.trace is None else run.trace.column(name)
 
 
-def weights_lead(run: Run) -> FloatArray | None:
-    """float64[T] of Eq. 32, where anything is weighed."""
+def weight_lead(run: Run) -> FloatArray | None:
+    """float64[T], where bins have an order and anything is weighed."""
     trace = run.trace
-    return trace.column("lead_lag") if trace is not None and weighs(trace) else None
+    return None if trace is None or trace.boundaries is None else lead_of_weight(trace)
 
 
 def rollouts_lead(run: Run) -> FloatArray | None:

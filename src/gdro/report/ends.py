@@ -30,6 +30,8 @@ from gdro.report.style import (
 
 PATTERNS = ("", "/", "x", ".")
 """Of bars beyond seven methods."""
+TALL = 140
+"""Most pixels of a row of marks, one a method: more than so many share its height."""
 
 
 def benchmarks(comparison: Comparison) -> Figure | str:
@@ -226,7 +228,7 @@ def _rows(
             range=[-0.7, len(names) - 0.3],
             showgrid=not dodge,
         ),
-        height=70 + max(24, 10 * len(methods) if dodge else 0) * max(2, len(names)),
+        height=70 + max(24, min(10 * len(methods), TALL) if dodge else 0) * max(2, len(names)),
         right=86 if at_right else 16,
         hovermode="closest",
         annotations=notes,

@@ -59,7 +59,7 @@ def methods_of(runs: list[Run]) -> list[Method]:
         groups.setdefault(key, []).append(run)
     names = [group[0].method for group in groups.values()]
     labels = [
-        clean(name if names.count(name) == 1 else _without_seed(group), 28)
+        clean(name if names.count(name) == 1 else _without_seed(group[0]), 28)
         for name, group in zip(names, groups.values(), strict=True)
     ]
     return [
@@ -76,10 +76,9 @@ def methods_of(runs: list[Run]) -> list[Method]:
     ]
 
 
-def _without_seed(runs: list[Run]) -> str:
-    """The name of one run; of several less the seed, in which alone they differ."""
-    one = runs[0]
-    return one.name.removesuffix(f"-seed{one.seed}") if len(runs) > 1 else one.name
+def _without_seed(run: Run) -> str:
+    """The name of a run less its seed, in which alone those of a method differ."""
+    return run.name.removesuffix(f"-seed{run.seed}")
 
 
 def _key(run: Run) -> str:
@@ -180,8 +179,9 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def baseline_of(methods: list[Method]) -> Method:
-    """`grpo` where it is, else the first."""
-    return next((m for m in methods if m.runs[0].method == BASELINE), methods[0])
+    """`grpo` where it is, else the first; a variant of it is it only where there is no other."""
+    of_preset = [m for m in methods if m.runs[0].method == BASELINE]
+    return next((m for m in of_preset if m.label == BASELINE), [*of_preset, *methods][0])
 
 
 def differences(

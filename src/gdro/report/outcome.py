@@ -37,7 +37,8 @@ def evaluation(run: Run) -> Figure | str:
         (f"mean@{k}", [e.mean for e in points], BLUE),
     ):
         if any(v is not None for v in values):
-            lines.append(line(x, values, name, color, mode="lines+markers", marker={"size": 7}))
+            marks = {"mode": "lines+markers", "marker": {"size": 7}}
+            lines.append(line(x, values, name, color, hovertemplate="%{y:.1%}", **marks))
     if not lines:
         return f"the evaluations hold neither mean@{k} nor pass@{k}"
     return Figure(

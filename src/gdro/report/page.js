@@ -30,8 +30,14 @@
       const wide = place.closest(".panels-3");
       frame.width = wide ? 660 : 320;
       if (wide) frame.height = 215;
+      frame.font.size = 10;
     } else {
       frame.autosize = true;
+    }
+    const { tickmode, type, tickvals } = frame.xaxis;
+    if (tickmode === "array" && type !== "log" && (frame.width ?? place.clientWidth) < 40 * tickvals.length) {
+      // Where bins stand too close for their names, every other one is named.
+      for (const key of ["tickvals", "ticktext"]) frame.xaxis[key] = frame.xaxis[key].filter((_, i) => i % 2 === 0);
     }
     place.style.height = `${frame.height}px`;
     Plotly.react(place, themed(data, style), frame, config);
@@ -40,14 +46,16 @@
 
   const drawAll = (printing) => places.forEach((place) => draw(place, printing));
 
-  // The first figures at once, the others one by one, so that the page answers while it draws.
+  // One by one, so that the page answers while it draws. It is open when the first screen is
+  // drawn, ready when all is: milliseconds since the navigation.
   function drawNext(i) {
     if (i >= places.length) {
       root.dataset.ready = Math.round(performance.now());
       return;
     }
     draw(places[i]);
-    root.dataset.first ??= Math.round(performance.now());
+    const next = places[i + 1];
+    if (!next || next.getBoundingClientRect().top > innerHeight) root.dataset.open ??= Math.round(performance.now());
     setTimeout(drawNext, 0, i + 1);
   }
 

@@ -3,16 +3,20 @@
 import html
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gdro.core.errors import UnsupportedError
 from gdro.report.style import Figure, Panel
 
-WIDTH, ROW = 3.3, 0.0105
-"""Inches: of a panel, a column of a two-column paper; and of a CSS pixel of height."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+WIDTH, ROW, ENTRY = 3.3, 0.0105, 0.16
+"""Inches: a panel, which is a column of two; a CSS pixel of height; a row of the legend."""
 DPI = 200
 _DASH = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 _SYMBOL = {
@@ -33,44 +37,81 @@ def draw_files(figures: Sequence[Figure], folder: Path) -> list[Path]:
     Raises:
         UnsupportedError: if matplotlib is not installed.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for figure in figures:
+        canvas = draw(figure)
+        for ending, about in (("svg", {"Date": None}), ("png", {"Software": None})):
+            path = folder / f"{figure.key}.{ending}"
+            spare = path.with_name(path.name + ".tmp")
+            with _style():
+                canvas.savefig(spare, format=ending, metadata=about)
+            spare.replace(path)
+            written.append(path)
+    return written
+
+
+def draw(figure: Figure) -> "Canvas":
+    """The figure by matplotlib. One with a slider is drawn at its first, middle and last place.
+
+    Raises:
+        UnsupportedError: if matplotlib is not installed.
+    """
+    with _style():
+        from matplotlib.figure import Figure as Canvas
+
+        places = sorted({0, len(figure.steps) // 2, len(figure.steps) - 1}) if figure.steps else [0]
+        rows = [(i, _at(figure, i) if figure.steps else figure.panels) for i in places]
+        across = len(figure.panels)
+        height = ROW * max(panel.height for panel in figure.panels)
+        beside = min(len(figure.legend), 2 * across)
+        below = ENTRY * -(-len(figure.legend) // beside) if beside else 0.0
+        size = (WIDTH * across, height * len(rows) + below)
+        canvas = Canvas(figsize=size, dpi=DPI, layout="constrained")
+        grid = canvas.subplots(len(rows), across, squeeze=False)
+        for line, (place, panels) in zip(grid, rows, strict=True):
+            for axes, panel in zip(line, panels, strict=True):
+                _panel(axes, panel)
+                # Away from the page a plot has no heading but its own.
+                title = panel.title or (figure.title if across == 1 else "")
+                when = f", {figure.steps[place]}" if figure.steps else ""
+                axes.set_title(_plain(title) + when, fontsize=8, loc="left")
+        if figure.legend:
+            _legend(canvas, figure, beside)
+    return canvas
+
+
+def _at(figure: Figure, place: int) -> list[Panel]:
+    """The panels with the slider at a place."""
+    return [
+        replace(
+            panel,
+            data=[bar | {"y": y} for bar, y in zip(panel.data, panel.frames[place], strict=True)],
+        )
+        for panel in figure.panels
+    ]
+
+
+def _style() -> Any:
+    """Matplotlib's settings, in force inside of `with`."""
     try:
         import matplotlib as mpl
     except ModuleNotFoundError as error:
         raise UnsupportedError(f"a figure needs {error.name}: pip install 'gdro[report]'") from None
-    from matplotlib.figure import Figure as Canvas
-
-    style: Any = {
-        "svg.hashsalt": "gdro",
-        "font.size": 8,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.edgecolor": color("--muted"),
-        "axes.labelcolor": color("--muted"),
-        "text.color": color("--ink"),
-        "xtick.color": color("--muted"),
-        "ytick.color": color("--muted"),
-        "text.parse_math": False,
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    with mpl.rc_context(style):
-        for figure in figures:
-            across = len(figure.panels)
-            height = ROW * max(panel.height for panel in figure.panels)
-            canvas = Canvas(figsize=(WIDTH * across, height), layout="constrained")
-            for axes, panel in zip(
-                canvas.subplots(1, across, squeeze=False)[0], figure.panels, strict=True
-            ):
-                _panel(axes, panel)
-            if figure.legend:
-                _legend(canvas, figure)
-            for ending, about in (("svg", {"Date": None}), ("png", {"Software": None})):
-                path = folder / f"{figure.key}.{ending}"
-                spare = path.with_name(path.name + ".tmp")
-                canvas.savefig(spare, format=ending, dpi=DPI, metadata=about)
-                spare.replace(path)
-                written.append(path)
-    return written
+    return mpl.rc_context(
+        {
+            "svg.hashsalt": "gdro",
+            "font.size": 8,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.edgecolor": color("--muted"),
+            "axes.labelcolor": color("--muted"),
+            "text.color": color("--ink"),
+            "xtick.color": color("--muted"),
+            "ytick.color": color("--muted"),
+            "text.parse_math": False,
+        }  # pyright: ignore[reportArgumentType]
+    )
 
 
 def color(name: str) -> str:
@@ -101,8 +142,6 @@ def _panel(axes: Any, panel: Panel) -> None:
             _bar(axes, trace, bars.index(trace), len(bars))
         else:
             _scatter(axes, trace)
-    if panel.title:
-        axes.set_title(_plain(panel.title), fontsize=8, loc="left")
     heat = panel.data[0]["type"] == "heatmap"
     for side in ("x", "y"):
         _axis(axes, side, panel.layout[f"{side}axis"], grid=not heat)
@@ -161,6 +200,7 @@ def _bar(axes: Any, trace: dict[str, Any], turn: int, count: int) -> None:
 def _heat(axes: Any, trace: dict[str, Any]) -> None:
     x, z = _floats(trace["x"]), np.array([_floats(row) for row in trace["z"]])
     step = (x[-1] - x[0]) / max(len(x) - 1, 1) or 1.0
+    axes.set_facecolor(color("--grid"))  # where nothing is known
     drawn = axes.imshow(
         z,
         aspect="auto",
@@ -228,7 +268,7 @@ def _note(axes: Any, note: dict[str, Any], layout: dict[str, Any]) -> None:
     )
 
 
-def _legend(canvas: Any, figure: Figure) -> None:
+def _legend(canvas: Any, figure: Figure, beside: int) -> None:
     from matplotlib.lines import Line2D
 
     marks = [
@@ -247,7 +287,7 @@ def _legend(canvas: Any, figure: Figure) -> None:
         [name for name, _ in figure.legend],
         loc="outside lower center",
         frameon=False,
-        ncols=min(len(marks), 2 * len(figure.panels)),
+        ncols=beside,
         fontsize=7,
     )
 

@@ -80,19 +80,20 @@ def drift(run: Run) -> Figure | str:
         data = mean_bin(prompts)
         drawn = lines(
             ("prompts", data, MUTED),
-            ("weights", data + _lead_of_weights(trace), BLUE),
+            ("weight", data + lead_of_weight(trace), BLUE),
             ("rollouts", mean_bin(rollouts), ORANGE),
         )
         title = "Mean bin (harder is up)"
         panels.append(curves(drawn, axis("step"), axis("bin"), upside_down=True, title=title))
         masses = [
-            (f"≥ {limit:g}".replace("0.", "."), above, color)
+            (f"≥ {limit:g}".replace("0.", "."), mass, color)
             for limit, color in zip(MASSES, (BLUE, ORANGE, GREEN), strict=True)
-            if (above := mass_above(trace, limit)) is not None
+            if (mass := mass_above(trace, limit)) is not None
         ]
         share = axis("", tickformat=".0%")
         title = f"Prompts with {passk_name(trace)} of at least"
-        panels.append(curves(lines(*masses), axis("step"), share, floor=0, title=title))
+        above = [one | {"hovertemplate": "%{y:.1%}"} for one in lines(*masses)]
+        panels.append(curves(above, axis("step"), share, floor=0, title=title))
     in_use = lines(
         ("prompts", np.exp(entropies(prompts)), MUTED),
         ("q", trace.column("effective_support") if plays(trace) else nothing, BLUE),
@@ -122,10 +123,15 @@ def drift(run: Run) -> Figure | str:
     )
 
 
-def _lead_of_weights(trace: Trace) -> FloatArray:
-    """float64[T] of Eq. 32, NaN where all weights are 1: bins without prompts would speak then."""
-    values = trace.column("lead_lag")
-    return values if weighs(trace) else np.full(len(values), np.nan)
+def lead_of_weight(trace: Trace) -> FloatArray:
+    """float64[T], mean bin of the weighted prompts minus that of the prompts; below 0 is harder.
+
+    NaN where all weights are 1.
+    """
+    if not weighs(trace):
+        return np.full(len(trace.records), np.nan)
+    prompts = trace.per_bin("prompts_B")
+    return mean_bin(prompts * trace.per_bin("weight_B")) - mean_bin(prompts)
 
 
 def lead_of_rollouts(trace: Trace) -> FloatArray:
@@ -134,30 +140,39 @@ def lead_of_rollouts(trace: Trace) -> FloatArray:
 
 
 def lead(run: Run) -> Figure | str:
-    """How far weights and rollouts lead the data (Eq. 32; figure 6)."""
+    """How far weight and rollouts lead the data, and Eq. 32 (figure 6).
+
+    Eq. 32 counts each bin of a batch once, however few prompts it holds: its curve moves with
+    where the data are as well as with the weights, so that only the others say who leads.
+    """
     if run.trace is None:
         return "no trace"
     if run.trace.boundaries is None:
         return "static groups have no order in which to lead"
     trace = run.trace
     x = exact(thin(trace.steps.astype(float)))
+    weight = lead_of_weight(trace)
+    alone = np.where(np.isfinite(weight), trace.column("lead_lag"), np.nan)
     lines = [
-        line(x, numbers(thin(smooth(values)[0])), name, color)
-        for name, values, color in (
-            ("weights", _lead_of_weights(trace), BLUE),
-            ("rollouts", lead_of_rollouts(trace), ORANGE),
+        line(x, numbers(thin(smooth(values)[0])), name, color, dash=dash)
+        for name, values, color, dash in (
+            ("Eq. 32", alone, MUTED, "dash"),
+            ("weight", weight, BLUE, "solid"),
+            ("rollouts", lead_of_rollouts(trace), ORANGE, "solid"),
         )
         if np.isfinite(values).any()
     ]
     if not lines:
         return "neither weights nor rollouts by bin were recorded"
-    width = smooth(trace.column("lead_lag"))[1]
+    notes = [f"mean over {smooth(weight)[1]} steps"]
+    if np.isfinite(alone).any():
+        notes.append("dashed: the weights alone, each bin counted once")
     return Figure(
         key="lead",
         title="Lead and lag",
-        caption="Look for curves above the dotted line: they press on harder prompts than the "
-        "data's average, by so many bins, and a gap that closes means the policy has caught up "
-        f"(mean over {width} steps).",
+        caption="Look for solid curves above the dotted line: there weight or rollouts go to "
+        "harder prompts than the data's average, by so many bins, and a gap that closes means the "
+        f"policy has caught up ({'; '.join(notes)}).",
         panels=[
             curves(
                 lines,
@@ -193,7 +208,8 @@ def stages(run: Run) -> Figure | str:
         key="stages",
         title="Budget of the unsolved third",
         caption=f"Look at blue above grey: bins with {passk_name(run.trace)} below 1/3 then get "
-        "more of the rollouts than they are of the prompts, in that quarter of the run.",
+        "more of the rollouts than they are of the prompts, in that quarter of the run (prompts "
+        "that were not seen before count as outside).",
         panels=[panel],
         legend=[(name, Look(color=color)) for name, _, color in series],
     )

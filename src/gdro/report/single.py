@@ -9,7 +9,7 @@ from gdro.core.config import ControllerConfig
 from gdro.report.allocation import frontier, mixed, noise, price, slope
 from gdro.report.bins import dynamics, late_means, snapshots, triptych
 from gdro.report.content import Content, sort_out
-from gdro.report.cost import phases, spent
+from gdro.report.cost import phase_seconds, phases, spent
 from gdro.report.curriculum import curriculum_numbers
 from gdro.report.health import check_health
 from gdro.report.outcome import benchmarks, evaluation, families, reward
@@ -59,6 +59,7 @@ def numbers_of(run: Run) -> dict[str, Any]:
         "steps": len(run.trace.records) if run.trace is not None else None,
         "spent": {name: run.spent(name) for name in ("rollouts", "trained", "tokens")},
         "seconds": run.seconds,
+        "seconds_a_step": phase_seconds(run.trace) if run.trace is not None else None,
         "evaluations": {
             split: [
                 {"step": e.step, "rollouts": e.rollouts, f"mean@{e.k}": e.mean}

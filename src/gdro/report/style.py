@@ -66,7 +66,7 @@ class Figure:
     title: str
     caption: str
     panels: list[Panel]
-    legend: list[tuple[str, "Look"]] = field(default_factory=list)
+    legend: list[tuple[str, Look]] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
 
 
@@ -151,8 +151,9 @@ def known(trace: Trace, *names: str) -> bool:
 
 
 def blocks(count: int, most: int) -> list[np.ndarray]:
-    """Indices 0..count-1 in at most `most` blocks of neighbours."""
-    return np.array_split(np.arange(count), min(count, most)) if count else []
+    """Indices 0..count-1 in at most `most` blocks of neighbours, equally long but for the last."""
+    width = -(-count // most) or 1
+    return [np.arange(i, min(i + width, count)) for i in range(0, count, width)]
 
 
 def thin(values: FloatArray, most: int = POINTS) -> FloatArray:
