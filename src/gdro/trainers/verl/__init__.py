@@ -12,7 +12,7 @@ from gdro.trainers.verl.border import check_command
 
 __all__ = ["MODES"]
 
-check_command(sys.argv, sys.modules["__main__"])
+check_command(sys.orig_argv)
 try:
     from gdro.trainers.verl.trainer import MODES
 except ImportError as error:  # verl only logs this, and at DEBUG

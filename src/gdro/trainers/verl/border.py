@@ -26,6 +26,8 @@ HOOKS = {
 ESTIMATORS = ("grpo", "rloo")
 """Advantages by group, of groups of any size."""
 
+OTHER_PROGRAMS = ("verl.experimental.", "verl.trainer.main_ppo_v0")
+
 USAGE = "hydra.searchpath=[pkg://gdro.trainers.verl.config] +gdro=default"
 
 _PLAIN = ("preset", "seed", "correct", "trace")
@@ -177,24 +179,26 @@ def check(config: Any, settings: Settings) -> None:
         raise UnsupportedError(f"{field} is not supported with gdro: {why}")
 
 
-def check_command(argv: list[str], main: Any) -> None:
+def check_command(words: list[str]) -> None:
     """Stops a command that would train without a controller and never say so.
 
     verl's experimental trainers and its old one have main programs of their own, which know no
     trainer modes; they expand every prompt to `rollout.n` rows themselves.
 
+    Args:
+        words: The command, the interpreter first (`sys.orig_argv`).
+
     Raises:
         SystemExit: if such a command names gdro (verl swallows any other exception of a plugin).
     """
-    if not any("gdro" in word for word in argv[1:]):
+    if not any("gdro" in word for word in words[2:]):
         return
-    name = getattr(getattr(main, "__spec__", None), "name", "") or ""
-    words = [word.replace(" ", "").lower() for word in argv[1:]]
-    if name.startswith(("verl.experimental.", "verl.trainer.main_ppo_v0")) or any(
-        word.endswith("trainer.use_v1=false") for word in words
-    ):
+    program = next((w for w in words if w.startswith(OTHER_PROGRAMS)), None)
+    if any(word.replace(" ", "").lower().endswith("trainer.use_v1=false") for word in words):
+        program = "trainer.use_v1=False"
+    if program:
         raise SystemExit(
-            f"gdro: {name or argv[0]} has no trainer modes and gives every prompt rollout.n "
+            f"gdro: {program} has no trainer modes and gives every prompt rollout.n "
             "rollouts, so nothing of gdro would happen; use verl.trainer.main_ppo with "
             "trainer.v1.trainer_mode=gdro_sync, gdro_colocate_async or gdro_separate_async"
         )
