@@ -27,6 +27,8 @@ the command again to go on where it stopped, or with more seeds, methods or suit
   gdro compare [RECIPE] --methods grpo,rollout --seeds 0,1,2 --out F
                                             the same on one recipe
   gdro compare --results F/results          its tables and figures again, from the raw results
+  gdro compare --results F/results G/results --out H
+                                            of runs that were made apart: more seeds, more methods
 
 Further flags (--max_steps 100) are settings of all runs, as with `gdro train`. The exit code is 1
 where the runs did not spend equal rollouts.
@@ -52,7 +54,9 @@ def main(arguments: Sequence[str]) -> int:
     add("--threads", type=int, default=1, help="threads of a run [1]")
     add("--devices", help="GPUs, as CUDA_VISIBLE_DEVICES names them: one for each run, as 0,1")
     add("--out", type=Path, help="folder of the comparison")
-    add("--results", type=Path, metavar="FOLDER", help="raw results to show again")
+    add("--results", type=Path, nargs="+", metavar="FOLDER",
+        help="raw results to show again; several are put together, in --out, "
+        "with the --methods that are named")  # fmt: skip
 
     from gdro.core.errors import ConfigError
     from gdro.lab.recipe import recipe_first
@@ -60,11 +64,11 @@ def main(arguments: Sequence[str]) -> int:
     source, rest = recipe_first(arguments)
     known, flags = parser.parse_known_args(rest)
     if known.results is not None:
-        others = [name for name, value in vars(known).items()
-                  if value != parser.get_default(name) and name != "results"]  # fmt: skip
+        others = [name for name, value in vars(known).items() if name not in
+                  ("results", "out", "methods") and value != parser.get_default(name)]  # fmt: skip
         if others or flags or arguments[:1] == [source]:
-            raise ConfigError("--results stands alone: all else is in the folder it names")
-        return _ended(write_results(known.results, _console()))
+            raise ConfigError("--results: all else is in the folders it names")
+        return _ended(write_results(_one_folder(known), _console()))
     if known.out is None:
         raise ConfigError("--out is missing: the folder of the comparison")
     devices = [name for name in (known.devices or "").split(",") if name]
@@ -116,6 +120,22 @@ def _study(source: str, known: argparse.Namespace, flags: list[str]) -> "Study":
         values[name] = list(integers(f"--{name.replace('_', '-')}", values[name]))
     values["grid"] = parse_grid(values.get("grid", []))
     return study_of(recipe_name(source), {"recipe": source} | values, flags)
+
+
+def _one_folder(known: argparse.Namespace) -> Path:
+    """The folder of the raw results: the one that is named, or --out, put together from several."""
+    from gdro.core.errors import ConfigError
+    from gdro.lab.compare.gather import read_raw, write_raw
+    from gdro.lab.compare.merge import merge
+
+    names = known.methods.split(",") if known.methods else None
+    if len(known.results) == 1 and known.out is None and names is None:
+        return known.results[0]
+    if known.out is None:
+        raise ConfigError("--out is missing: the folder for what --results is put together to")
+    raw = merge([read_raw(folder) for folder in known.results], names)
+    write_raw(known.out, raw.runs, raw.prompts.to_pylist(), raw.study)
+    return known.out
 
 
 def write_results(folder: Path, console: "Console") -> dict[str, Any]:

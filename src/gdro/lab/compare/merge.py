@@ -1,0 +1,173 @@
+"""Raw results of one comparison from several: more seeds or methods, run elsewhere or later.
+
+A run is what its settings are, so those are compared, not what the studies are called.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from gdro.core.errors import ConfigError, DataError
+from gdro.lab.compare.gather import Raw, Row
+
+SCORES = ("mean", "pass", "rollouts", "tokens")
+"""Of a run that stands in two tables, these must be the same in both."""
+
+_JUDGED = ("dataset_", "eval_", "verify_", "max_steps", "max_rollouts", "model_name_or_path")
+"""Beginnings of settings that runs of a suite share, or they are not one comparison."""
+
+
+def merge(raws: Sequence[Raw], methods: Sequence[str] | None = None) -> Raw:
+    """One comparison of all the runs.
+
+    Args:
+        raws: Raw results; the first names the study, its baseline and its suites.
+        methods: Which to keep, the baseline first; None keeps all.
+
+    Returns:
+        The methods of all, with the seeds that every one of them has.
+
+    Raises:
+        ConfigError: if `methods` names one that is nowhere.
+        DataError: if suites are judged otherwise, a method has other settings, a run that is in two
+            tables has other scores, or no seed is common to all.
+    """
+    first = raws[0].study
+    found: dict[str, dict[str, Any]] = {}
+    for raw in raws:
+        _check_suites(first, raw.study)
+        for name, method in _methods(first, raw.study).items():
+            if _plain(found.setdefault(name, method)["settings"]) != _plain(method["settings"]):
+                raise DataError(
+                    f"{raw.study['name']}: {name} has the settings {method['settings']}, elsewhere "
+                    f"{found[name]['settings']}: these are two methods"
+                )
+    names = list(found) if methods is None else list(methods)
+    if unknown := [name for name in names if name not in found]:
+        raise ConfigError(f"--methods: {unknown[0]} is in no table; there are {', '.join(found)}")
+    runs = _rows(raws, names)
+    seeds = _common_seeds(runs, names)
+    kept = [row for row in runs if row["method"] is None or row["phase"] != "test"
+            or row["seed"] in seeds]  # fmt: skip
+    contrasts = {
+        name: weights
+        for raw in raws
+        for name, weights in raw.study["contrasts"].items()
+        if set(weights) <= set(names)
+    }
+    study = first | {
+        "methods": {name: found[name] for name in names},
+        "seeds": seeds,
+        "contrasts": contrasts,
+        "versions": _versions(raws),
+    }
+    return Raw(runs=kept, prompts=_prompts(raws, names, seeds), study=study)
+
+
+def _number(value: Any) -> Any:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return value
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """As a study file may write them: 8e-4 is a text in YAML, 8.0e-4 a number."""
+    return {name: _number(value) for name, value in settings.items()}
+
+
+def _check_suites(first: dict[str, Any], other: dict[str, Any]) -> None:
+    if set(first["suites"]) != set(other["suites"]):
+        raise DataError(
+            f"{other['name']} has the suites {', '.join(other['suites'])}, {first['name']} has "
+            f"{', '.join(first['suites'])}"
+        )
+    for suite, values in first["suites"].items():
+        one, two = _plain(values["settings"]), _plain(other["suites"][suite]["settings"])
+        for key in {**one, **two}:
+            if key.startswith(_JUDGED) and one.get(key) != two.get(key):
+                raise DataError(
+                    f"{suite}: {key} is {one.get(key)} in {first['name']} and {two.get(key)} in "
+                    f"{other['name']}: these runs are not judged alike"
+                )
+
+
+def _methods(first: dict[str, Any], other: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The methods of a study, their settings as changes of the first study's suites."""
+    found = {}
+    for name, method in other["methods"].items():
+        changes = []
+        for suite, values in first["suites"].items():
+            common = _plain(values["settings"])
+            own = other["suites"][suite]["settings"] | method["settings"]
+            if dropped := common.keys() - own.keys():
+                raise DataError(f"{other['name']}: {name} has no {sorted(dropped)[0]}")
+            changes.append({
+                k: v for k, v in own.items()
+                if k == "gdro_preset" or (common.get(k) != _number(v) and k not in method["grid"])
+            })  # fmt: skip
+        if any(_plain(change) != _plain(changes[0]) for change in changes):
+            raise DataError(f"{other['name']}: {name} has other settings by suite")
+        found[name] = method | {"settings": changes[0]}
+    return found
+
+
+def _rows(raws: Sequence[Raw], names: Sequence[str]) -> list[Row]:
+    """Rows of all tables, each once."""
+    keys = ("suite", "method", "phase", "seed", "point", "step")
+    found: dict[tuple[Any, ...], Row] = {}
+    for row in (row for raw in raws for row in raw.runs):
+        if row["method"] is not None and row["method"] not in names:
+            continue
+        key = tuple(row[name] for name in keys)
+        same = found.setdefault(key, row)
+        for score in SCORES:
+            if same[score] != row[score]:
+                said = f"{row['method'] or 'the base model'} of {row['suite']}, seed {row['seed']}"
+                raise DataError(
+                    f"{said}: {score} is {same[score]} in one table and {row[score]} in another"
+                )
+    return list(found.values())
+
+
+def _common_seeds(rows: Sequence[Row], names: Sequence[str]) -> list[int]:
+    """Seeds that every method has, in the order in which they come."""
+    seeds: dict[str, dict[int, None]] = {name: {} for name in names}
+    for row in rows:
+        if row["phase"] == "test" and row["last"]:
+            seeds[row["method"]][row["seed"]] = None
+    every = dict.fromkeys(seed for own in seeds.values() for seed in own)
+    common = [seed for seed in every if all(seed in own for own in seeds.values())]
+    if not common:
+        said = ", ".join(f"{name} {list(own)}" for name, own in seeds.items())
+        raise DataError(f"no seed is common to all methods: {said}")
+    return sorted(common)
+
+
+def _prompts(raws: Sequence[Raw], names: Sequence[str], seeds: Sequence[int]) -> Any:
+    """prompts.parquet of the kept runs, each once."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    taken: set[tuple[Any, ...]] = set()
+    tables = []
+    for raw in raws:
+        table = raw.prompts
+        here = set(zip(*(table[n].to_pylist() for n in ("suite", "method", "seed")), strict=True))
+        for suite, method, seed in sorted(here - taken, key=str):
+            base = method is None
+            if base or (method in names and seed in seeds):
+                same = pc.equal(table["suite"], suite)
+                for name, value in (("method", method), ("seed", seed)):
+                    own = pc.is_null(table[name]) if base else pc.equal(table[name], value)
+                    same = pc.and_(same, own)
+                tables.append(table.filter(same))
+        taken |= here
+    return pa.concat_tables(tables)
+
+
+def _versions(raws: Sequence[Raw]) -> dict[str, str]:
+    found: dict[str, dict[str, None]] = {}
+    for raw in raws:
+        for name, versions in raw.study["versions"].items():
+            found.setdefault(name, {}).update(dict.fromkeys(versions.split(" and ")))
+    return {name: " and ".join(sorted(versions)) for name, versions in found.items()}

@@ -1,0 +1,135 @@
+"""Comparisons put together from parts, against the whole that the parts were cut from."""
+
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pytest
+
+from gdro.core.errors import ConfigError, DataError
+from gdro.lab.compare.analyse import analyse
+from gdro.lab.compare.command import main
+from gdro.lab.compare.gather import Raw, read_raw, write_raw
+from gdro.lab.compare.merge import merge
+
+RESULTS = Path(__file__).parents[2] / "docs/results"
+
+
+@pytest.fixture(scope="module")
+def whole() -> Raw:
+    """Eight seeds, four methods, tuned; with contrasts."""
+    return read_raw(RESULTS / "replay")
+
+
+def part(raw: Raw, *, seeds: list[int] | None = None, methods: list[str] | None = None) -> Raw:
+    """As a study of fewer seeds or methods would have left it."""
+    study = deepcopy(raw.study)
+    seeds = study["seeds"] if seeds is None else seeds
+    methods = list(study["methods"]) if methods is None else methods
+    study |= {"seeds": seeds, "methods": {m: study["methods"][m] for m in methods}}
+    study["contrasts"] = {n: w for n, w in study["contrasts"].items() if set(w) <= set(methods)}
+    runs = [
+        row
+        for row in deepcopy(raw.runs)
+        if row["method"] is None
+        or (row["method"] in methods and (row["phase"] != "test" or row["seed"] in seeds))
+    ]
+    base = pc.is_null(raw.prompts["method"])
+    own = pc.and_(pc.is_in(raw.prompts["method"], value_set=_array(methods)),
+                  pc.is_in(raw.prompts["seed"], value_set=_array(seeds)))  # fmt: skip
+    return Raw(runs=runs, prompts=raw.prompts.filter(pc.or_(base, own)), study=study)
+
+
+def _array(values):
+    import pyarrow as pa
+
+    return pa.array(values)
+
+
+def ordered(results):
+    """Without what depends on the order in which tables stood."""
+    return {k: v for k, v in results.items() if k != "methods"}
+
+
+@pytest.mark.parametrize("cut", ["seeds", "methods"])
+def test_the_parts_of_a_study_are_the_study(whole, cut):
+    seeds, methods = whole.study["seeds"], list(whole.study["methods"])
+    if cut == "seeds":
+        parts = [part(whole, seeds=seeds[:3]), part(whole, seeds=seeds[3:])]
+    else:
+        parts = [part(whole, methods=methods[:2]), part(whole, methods=methods[2:])]
+    merged = merge(parts)
+    if cut == "methods":  # a contrast of methods that no part had together is said by none
+        merged.study["contrasts"] = whole.study["contrasts"]
+    assert merged.study["seeds"] == seeds
+    assert ordered(analyse(merged)) == ordered(analyse(whole))
+    assert merged.prompts.num_rows == whole.prompts.num_rows
+
+
+def test_seeds_that_not_every_method_has_are_left_out(whole):
+    methods = list(whole.study["methods"])
+    seeds = whole.study["seeds"]
+    merged = merge(
+        [part(whole, methods=methods[:1]), part(whole, methods=methods[1:2], seeds=seeds[2:4])]
+    )
+    assert merged.study["seeds"] == seeds[2:4]
+    assert set(merged.prompts["seed"].to_pylist()) == {None, *seeds[2:4]}
+    analyse(merged)
+
+
+def test_methods_are_chosen_with_the_baseline_first(whole):
+    names = ["rollout", "grpo"]
+    merged = merge([whole], names)
+    assert list(merged.study["methods"]) == names
+    assert analyse(merged)["baseline"] == "rollout"
+    assert not merged.study["contrasts"]
+    with pytest.raises(ConfigError, match="rolout is in no table; there are grpo"):
+        merge([whole], ["rolout"])
+
+
+def test_what_is_no_one_comparison_is_refused(whole):
+    other = deepcopy(whole.study)
+    other["methods"]["rollout"]["settings"]["gdro_rollout_power"] = 3
+    with pytest.raises(DataError, match="rollout has the settings .* these are two methods"):
+        merge([whole, replace(whole, study=other)])
+    other = deepcopy(whole.study)
+    other["suites"]["arithmetic"]["settings"]["max_steps"] = 200
+    with pytest.raises(DataError, match=r"max_steps is 150.0 in replay and 200.0 in replay"):
+        merge([whole, replace(whole, study=other)])
+    runs = deepcopy(whole.runs)
+    row = next(row for row in runs if row["method"] == "grpo" and row["phase"] == "test")
+    row["pass"] += 0.01
+    with pytest.raises(DataError, match=r"grpo of arithmetic, seed 10: pass is .* in another"):
+        merge([whole, replace(whole, runs=runs)])
+    methods = list(whole.study["methods"])
+    one = part(whole, methods=methods[:1], seeds=[10])
+    with pytest.raises(DataError, match="no seed is common to all methods"):
+        merge([one, part(whole, methods=methods[1:], seeds=[11])])
+
+
+def test_a_rate_of_the_study_and_one_of_the_method_are_the_same_setting(whole):
+    """What a run's settings are in the end decides, not where a study writes them."""
+    other = deepcopy(whole.study)
+    suite = other["suites"]["arithmetic"]["settings"]
+    suite["num_generations"], usual = 8, suite["num_generations"]
+    for method in other["methods"].values():
+        method["settings"]["num_generations"] = str(usual)
+    merged = merge([whole, replace(whole, study=other)])
+    assert "num_generations" not in merged.study["methods"]["rollout"]["settings"]
+
+
+def test_the_command(whole, tmp_path, capsys):
+    seeds = whole.study["seeds"]
+    for name, own in (("a", seeds[:2]), ("b", seeds[2:4])):
+        raw = part(whole, seeds=own)
+        write_raw(tmp_path / name, raw.runs, raw.prompts.to_pylist(), raw.study)
+    folders = [str(tmp_path / name) for name in "ab"]
+    out = tmp_path / "both"
+    assert main(["--results", *folders, "--out", str(out), "--methods", "grpo,rollout"]) == 0
+    assert read_raw(out).study["seeds"] == seeds[:4]
+    assert "rollout" in (out / "results.md").read_text()
+    with pytest.raises(ConfigError, match="--out is missing"):
+        main(["--results", *folders])
+    with pytest.raises(ConfigError, match="all else is in the folders it names"):
+        main(["--results", *folders, "--seeds", "1"])
