@@ -23,7 +23,8 @@ The exit code is 0 where there is none, 1 where there is one, 2 for an error.
 def main(arguments: Sequence[str]) -> int:
     """Runs it, and returns the exit code."""
     known = _parser().parse_args(arguments)
-    return {"show": _show, "check": _check, "base": _base, "suites": _suites}[known.what](known)
+    return {"show": _show, "check": _check, "export": _export, "base": _base,
+            "suites": _suites}[known.what](known)  # fmt: skip
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,6 +61,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="FILE.json", help="write the pairs there")
     add("--write-clean", type=Path, metavar="FILE.jsonl",
         help="write TRAIN there, in our columns, without the rows listed")  # fmt: skip
+
+    export = words.add_parser(
+        "export", parents=[reading], help="write a data set as the parquet file that verl reads"
+    )
+    add = export.add_argument
+    add("spec", help="a file, folder, hub id, or suite")
+    add("--template", default="boxed", help="how problems are put to the model [boxed]")
+    add("--name", default="train", help="the rows' extra_info.split [train]")
+    add("--out", type=Path, required=True, metavar="FILE.parquet")
 
     words.add_parser("suites", help="the built-in suites, their splits and families")
     base = words.add_parser(
@@ -123,6 +133,24 @@ def _show(known: argparse.Namespace) -> int:
     print(report)
     for row in data.select(range(min(known.rows, len(data)))).to_list():
         print("", *(f"{name}: {value}" for name, value in row.items()), sep="\n")
+    return 0
+
+
+def _export(known: argparse.Namespace) -> int:
+    from datasets import disable_progress_bars
+
+    from gdro.data import inspect_prompts
+    from gdro.data.export import write_verl
+
+    if known.out.suffix != ".parquet" or known.out.is_dir():
+        raise ConfigError(f"--out must be a file that ends in .parquet, got {known.out}")
+    disable_progress_bars()
+    options = _reading(known)
+    options["template"] = known.template
+    data, report = inspect_prompts(known.spec, **options)
+    print(report)
+    write_verl(data, known.out, known.name)
+    print(f"{known.out}: {len(data)} prompts")
     return 0
 
 
