@@ -1,5 +1,6 @@
 """What is checked before a verl command starts, and who is who in its data."""
 
+import os
 import subprocess
 import sys
 import types
@@ -20,6 +21,7 @@ from gdro.trainers.verl.identity import batch_ids, column, columns, dataset_ids
 from gdro.trainers.verl.trainer import GDROTrainerColocateAsync, GDROTrainerSync
 
 ROOT = Path(__file__).parents[3]
+BIN = Path(sys.executable).parent
 
 
 def config_of(*overrides: str, mode: str = "gdro_sync") -> Any:
@@ -222,3 +224,32 @@ def test_columns_of_the_classifier() -> None:
         column(rows, "lvl")
     with pytest.raises(DataError, match="'extra_info' of the training data has no field 'lvl'"):
         column(rows, "extra_info.lvl")
+
+
+@pytest.mark.parametrize("size", ["1.7B", "4B", "8B"])
+def test_the_launch_script_composes(size: str, tmp_path: Path) -> None:
+    """Every setting is one of verl's or ours, and what comes of them is fit to train."""
+    for name in ("dapo", "math500"):
+        (tmp_path / f"{name}.parquet").touch()
+    for method in ("grpo", "prompt", "rollout", "joint") if size == "8B" else ("joint_replay",):
+        said = subprocess.run(
+            ["bash", ROOT / "examples/verl/qwen3_dapo.sh", size, method, "--cfg", "job"],
+            env=os.environ | {"DATA": str(tmp_path), "PATH": f"{BIN}:{os.environ['PATH']}"},
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert said.returncode == 0, said.stderr[-2000:]
+        config = OmegaConf.create(said.stdout[said.stdout.index("actor_rollout_ref:") :])
+        settings = border.settings_of(config)
+        border.check(config, settings)
+        assert settings.method == method
+        assert config.actor_rollout_ref.model.path == f"Qwen/Qwen3-{size}-Base"
+        assert (
+            config.data.train_batch_size % config.actor_rollout_ref.actor.ppo_mini_batch_size == 0
+        )
+
+
+def test_the_launch_script_knows_its_sizes() -> None:
+    said = subprocess.run(["bash", ROOT / "examples/verl/qwen3_dapo.sh", "7B"],
+                          capture_output=True, text=True)  # fmt: skip
+    assert said.returncode == 2
+    assert "must be 1.7B, 4B or 8B, got 7B" in said.stderr

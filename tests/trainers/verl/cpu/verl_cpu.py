@@ -112,7 +112,7 @@ engine_workers.initialize_global_process_group_ray = functools.partial(
 
 def _register() -> None:
     from verl.workers.engine.base import EngineRegistry
-    from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
+    from verl.workers.engine.fsdp import transformer_impl
     from verl.workers.rollout import base, replica
 
     if "cpu" not in EngineRegistry._engines["language_model"]["fsdp2"]:
@@ -120,8 +120,10 @@ def _register() -> None:
         @EngineRegistry.register(
             model_type="language_model", backend=["fsdp", "fsdp2"], device="cpu"
         )
-        class CPUEngine(FSDPEngineWithLMHead): ...
+        class CPUEngine(transformer_impl.FSDPEngineWithLMHead): ...
 
+    policy = transformer_impl.CPUOffloadPolicy  # of the reference; memory is pinned for a GPU
+    transformer_impl.CPUOffloadPolicy = lambda pin_memory: policy(pin_memory=False)
     base._ROLLOUT_REGISTRY["cpu", "async"] = "verl_cpu_rollout.Adapter"
 
     def load() -> Any:
@@ -137,6 +139,25 @@ def _quick_polls() -> None:
 
     defaults = ReplayBuffer.__init__.__defaults__
     ReplayBuffer.__init__.__defaults__ = tuple(0.05 if d == 2.0 else d for d in defaults)
+
+
+def _in_order() -> None:
+    """Rows of a batch by prompt and completion: arrival is chance, and float sums show it."""
+    import transfer_queue as tq
+    from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
+
+    materialize = ReplayBuffer._materialize_batch
+
+    def ordered(self: Any, partition_id: str, *args: Any) -> Any:
+        batch = materialize(self, partition_id, *args)
+        data = tq.kv_batch_get(keys=batch.keys, partition_id=partition_id,
+                               select_fields=["index", "responses"])  # fmt: skip
+        names = [(int(index), row.tolist())
+                 for index, row in zip(data["index"], data["responses"], strict=True)]  # fmt: skip
+        batch.reorder(sorted(range(len(names)), key=names.__getitem__))
+        return batch
+
+    ReplayBuffer._materialize_batch = ordered
 
 
 def _write_down() -> None:
@@ -182,4 +203,5 @@ def _levels(rows: Any, batch: Any) -> list[float]:
 
 _register()
 _quick_polls()
+_in_order()
 _write_down()
