@@ -16,8 +16,10 @@ PACKAGES = ("verl", "ray", "torch", "transformers", "TransferQueue", "tensordict
 def main() -> int:
     """Runs pytest and writes the page; returns pytest's exit code."""
     log = ROOT / ".venv-verl/nightly.xml"
+    log.unlink(missing_ok=True)
     commit = _git("rev-parse", "--short", "HEAD")
-    clean = not _git("status", "--porcelain", "--", "src", "tests", "scripts", "pyproject.toml")
+    clean = not _git("status", "--porcelain", "--", "src", "tests", "scripts", "pyproject.toml",
+                     "constraints-verl.txt")  # fmt: skip
     started = time.time()
     code = subprocess.run(
         [sys.executable, "-m", "pytest", "tests/trainers/verl", f"--junitxml={log}"], cwd=ROOT

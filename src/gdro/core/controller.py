@@ -344,9 +344,9 @@ class Controller:
             refused=self._pending.refused,
         )
 
-    def awaits(self, plan: Plan) -> bool:
-        """Whether slots of the plan may still have their outcome, and it is not too late for it."""
-        return plan.step in self._pending
+    def abandon(self, plan: Plan, slots: IntArray) -> None:
+        """Nothing will come back of these slots: they are no longer waited for, nor saved."""
+        self._pending.close(plan.step, slots)
 
     # -- state ----------------------------------------------------------------------------------
 

@@ -25,9 +25,6 @@ class Pending:
         self._plans: dict[int, tuple[int, np.ndarray]] = {}  # round and prompts of each
         self.refused = 0
 
-    def __contains__(self, step: int) -> bool:
-        return step in self._seen
-
     def add(self, plan: Plan) -> None:
         """A plan was made, or extended by more slots."""
         seen_P = np.zeros(len(plan.n_P), bool)
@@ -74,6 +71,13 @@ class Pending:
         if seen_P.all():
             self._forget(plan.step)
         return kept_R
+
+    def close(self, step: int, slots: IntArray) -> None:
+        """No outcome of these slots will come."""
+        if step in self._seen:
+            self._seen[step][slots] = True
+            if self._seen[step].all():
+                self._forget(step)
 
     def state_dict(self) -> dict[str, Any]:
         seen = {str(step): seen_P.copy() for step, seen_P in self._seen.items()}

@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gdro.core.config import ReplayConfig
 from gdro.core.types import IntArray
+
+IntArray32 = NDArray[np.int32]
 
 
 class Success(NamedTuple):
@@ -34,7 +37,8 @@ class Successes:
 
     def __init__(self, config: ReplayConfig) -> None:
         self._config = config
-        self._kept: dict[int, Success] = {}  # oldest first
+        # oldest first; token ids as int32: a tuple of Python's integers takes nine times the room
+        self._kept: dict[int, tuple[IntArray32, tuple[float, ...], int]] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -62,10 +66,10 @@ class Successes:
         last_P[slot_R] = np.arange(len(slot_R))  # the last assignment stays
         found = {}
         for slot in np.flatnonzero((n_P > 1) & (right_P == 0)).tolist():
-            success = self._kept.get(int(rows_P[slot]))
+            kept = self._kept.get(int(rows_P[slot]))
             oldest = step - (self._config.max_age or step)
-            if success is not None and success.step >= oldest:
-                found[int(last_P[slot])] = success
+            if kept is not None and kept[2] >= oldest:
+                found[int(last_P[slot])] = Success(tuple(kept[0].tolist()), *kept[1:])
         return found
 
     def wanted(self, slot_R: IntArray, correct_R: np.ndarray) -> dict[int, int]:
@@ -77,26 +81,26 @@ class Successes:
     def keep(self, row: int, success: Success) -> None:
         """Takes the place of the prompt's earlier one; beyond capacity the oldest is forgotten."""
         self._kept.pop(row, None)
-        self._kept[row] = success
+        self._kept[row] = np.array(success.tokens, np.int32), success.rewards, success.step
         if len(self._kept) > self._config.capacity:
             del self._kept[next(iter(self._kept))]
 
     def state_dict(self) -> dict[str, Any]:
-        kept = list(self._kept.values())
-        functions = len(kept[0].rewards) if kept else 0
+        tokens, rewards, steps = (
+            zip(*self._kept.values(), strict=True) if self._kept else ((), (), ())
+        )
+        functions = len(rewards[0]) if rewards else 0
         return {
-            "rows": np.fromiter(self._kept, np.int64, len(kept)),
-            "steps": np.array([s.step for s in kept], np.int64),
-            "lengths": np.array([len(s.tokens) for s in kept], np.int64),
-            "tokens": np.array([t for s in kept for t in s.tokens], np.int32),
-            "rewards": np.array([s.rewards for s in kept], np.float64).reshape(
-                len(kept), functions
-            ),
+            "rows": np.fromiter(self._kept, np.int64, len(self._kept)),
+            "steps": np.array(steps, np.int64),
+            "lengths": np.array([len(ids) for ids in tokens], np.int64),
+            "tokens": np.concatenate([np.zeros(0, np.int32), *tokens]),
+            "rewards": np.array(rewards, np.float64).reshape(len(rewards), functions),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         ends = np.cumsum(state["lengths"])[:-1]
-        tokens = [tuple(part.tolist()) for part in np.split(state["tokens"], ends)]
+        tokens = [part.copy() for part in np.split(state["tokens"].astype(np.int32), ends)]
         rewards = [tuple(x) for x in state["rewards"].tolist()]
         rows, steps = state["rows"].tolist(), state["steps"].tolist()
-        self._kept = {row: Success(tokens[i], rewards[i], steps[i]) for i, row in enumerate(rows)}
+        self._kept = {row: (tokens[i], rewards[i], steps[i]) for i, row in enumerate(rows)}

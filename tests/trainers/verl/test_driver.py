@@ -14,15 +14,20 @@ from gdro.core.types import Plan
 from gdro.trainers.verl.border import Settings
 from gdro.trainers.verl.driver import Came, Driver
 
+LIVE = {f"u{step}-{i}" for step in range(9) for i in range(12)} | {
+    f"{h}-{i}" for h in "ab" for i in range(4)
+}
+"""Of everything something may still come."""
+
 IDS = [f"toy/train/{i}" for i in range(12)]
 
 
-def make(tmp_path: Path, *, synchronous: bool = False, **given: object) -> Driver:
+def make(tmp_path: Path, **given: object) -> Driver:
     changes = {name.replace("__", "."): value for name, value in given.items()}
     config = resolved("joint", changes, 4)
     settings = Settings(controller=config, method="joint", seed=0, correct="score",
                         trace=str(tmp_path / "trace.jsonl"))  # fmt: skip
-    driver = Driver(settings, n_mean=4, std_scaled=True, synchronous=synchronous)
+    driver = Driver(settings, n_mean=4, std_scaled=True)
     driver.controller.bind(IDS)
     driver.open_trace(resumed=False)
     return driver
@@ -54,7 +59,7 @@ def test_rollouts_of_several_plans_are_one_step_and_come_back_to_their_own_slots
     assert [part.plan.step for part in parts] == [0, 1]
     assert parts[0].slot_R.tolist() == [1] * 4 + [3] * 4
     assert parts[1].slot_R.tolist() == [2] * 4
-    record, lost = driver.observe(came(groups), loss_R=None, score_R=None)
+    record, lost = driver.observe(came(groups), LIVE)
     assert (record.values["rollouts"], lost, driver.updates) == (12, 0, 1)
     assert record.values["reward"] == pytest.approx(3 / 12)
     assert set(driver._slots) == {a[0], a[2], b[0], b[1], b[3]}
@@ -67,7 +72,7 @@ def test_one_batch_of_two_plans_moves_averages_as_one_plan_of_all_would(tmp_path
     for driver in (split, whole):
         uids, plan = dispatch(driver, 0, 8)
         groups = [(u, int(n), i % 4) for i, (u, n) in enumerate(zip(uids, plan.n_P, strict=True))]
-        driver.observe(came(groups), loss_R=None, score_R=None)
+        driver.observe(came(groups), LIVE)
     halves = [[f"{h}-{i}" for i in range(4)] for h in "ab"]
     for h, uids in enumerate(halves):
         plan = split.plan(uids, np.array(IDS[4 * h : 4 * h + 4]))
@@ -76,35 +81,37 @@ def test_one_batch_of_two_plans_moves_averages_as_one_plan_of_all_would(tmp_path
     plan.n_P[:] = 4
     back = came([(uid, 4, i % 3) for i, uid in enumerate([*halves[0], *halves[1]])])
     for driver in (split, whole):
-        driver.observe(back, loss_R=None, score_R=None)
+        driver.observe(back, LIVE)
     one, other = (driver.controller.method.adversary.score_B for driver in (split, whole))
     assert np.isfinite(one).any()
     np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
-@pytest.mark.parametrize("synchronous", [True, False])
-def test_what_does_not_come_back_is_counted(tmp_path: Path, synchronous: bool) -> None:
-    driver = make(tmp_path, synchronous=synchronous)
+@pytest.mark.parametrize("ahead", [True, False])
+def test_what_does_not_come_back_is_counted(tmp_path: Path, ahead: bool) -> None:
+    driver = make(tmp_path)
     uids, plan = dispatch(driver, 0)
     n = plan.n_P.tolist()
-    _, lost = driver.observe(came([(uids[0], n[0] - 1, 1), (uids[1], n[1], 0)]), loss_R=None,
-                             score_R=None)  # fmt: skip
+    live = set(uids) if ahead else set()
+    _, lost = driver.observe(came([(uids[0], n[0] - 1, 1), (uids[1], n[1], 0)]), live)
     # In flight, the other two may still come.
-    assert lost == 1 + (n[2] + n[3] if synchronous else 0)
-    assert bool(driver._slots) != synchronous
+    assert lost == 1 + (0 if ahead else n[2] + n[3])
+    assert bool(driver._slots) == bool(driver._plans) == ahead
 
 
-def test_a_group_that_never_comes_is_lost_once_its_plan_is_too_old(tmp_path: Path) -> None:
-    driver = make(tmp_path, outcome__max_staleness=2)
-    late, plan = dispatch(driver, 0, 1)
-    lost = 0
-    for step in range(1, 5):
-        uids, new = dispatch(driver, step, 2)
-        groups = [(u, int(n), 1) for u, n in zip(uids, new.n_P, strict=True)]
-        lost += driver.observe(came(groups), loss_R=None, score_R=None)[1]
-    assert lost == driver.lost == plan.n_P[0]
+def test_a_group_that_was_thrown_away_is_lost_and_takes_no_room(tmp_path: Path) -> None:
+    """Of 50 dispatches one prompt each is evicted: neither plans nor waiting slots pile up."""
+    driver, lost, gone = make(tmp_path), 0, 0
+    for step in range(50):
+        uids, plan = dispatch(driver, step)
+        gone += int(plan.n_P[0])
+        groups = [(u, int(n), 1) for u, n in zip(uids[1:], plan.n_P[1:], strict=True)]
+        lost += driver.observe(came(groups), {*uids[1:]})[1]
+    assert lost == driver.lost == gone
+    assert not driver._plans
+    assert not driver.controller.state_dict()["pending"]["seen"]
     with pytest.raises(DataError, match="not planned here"):
-        driver.parts([late[0]])
+        driver.parts([uids[0]])
 
 
 def test_a_group_of_one_has_no_advantage(tmp_path: Path) -> None:
@@ -118,7 +125,7 @@ def test_state_has_what_is_in_flight(tmp_path: Path) -> None:
     """Loaded in mid-flight, it goes on as the uninterrupted one: plans, weights, outcomes."""
     driver = make(tmp_path)
     uids, plan = dispatch(driver, 0)
-    driver.observe(came([(uids[0], int(plan.n_P[0]), 1)]), loss_R=None, score_R=None)
+    driver.observe(came([(uids[0], int(plan.n_P[0]), 1)]), LIVE)
     path, mark = tmp_path / "state.npz", driver.controller.fingerprint
     save(path, driver.state_dict(), fingerprint=mark)
     (tmp_path / "again").mkdir()
@@ -128,7 +135,7 @@ def test_state_has_what_is_in_flight(tmp_path: Path) -> None:
     weights = [one.weight_R(rest.uid_R).tolist() for one in (driver, other)]
     assert weights[0] == weights[1]
     for one in (driver, other):
-        one.observe(rest, loss_R=None, score_R=None)
+        one.observe(rest, LIVE)
     (_, a), (_, b) = dispatch(driver, 5, 8), dispatch(other, 5, 8)
     assert a.n_P.tolist() == b.n_P.tolist()
     assert a.weight_P.tolist() == b.weight_P.tolist()
@@ -140,12 +147,12 @@ def test_the_trace_counts_updates_and_goes_on_where_the_checkpoint_was(tmp_path:
     for step in range(3):
         uids, plan = dispatch(driver, step)
         groups = [(u, int(n), 1) for u, n in zip(uids, plan.n_P, strict=True)]
-        record, _ = driver.observe(came(groups), loss_R=None, score_R=None)
+        record, _ = driver.observe(came(groups), LIVE)
         driver.write(record, {"step": 1.0})
         if step == 1:
             state = driver.state_dict()
     assert read_trace(tmp_path / "trace.jsonl").steps.tolist() == [0, 1, 2]
-    other = Driver(driver._settings, n_mean=4, std_scaled=True, synchronous=False)
+    other = Driver(driver._settings, n_mean=4, std_scaled=True)
     other.controller.bind(IDS)
     other.load_state_dict(state)
     other.open_trace(resumed=True)

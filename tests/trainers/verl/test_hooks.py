@@ -22,6 +22,7 @@ from gdro.trainers.verl.trainer import GDROTrainerColocateAsync, GDROTrainerSync
 
 ROOT = Path(__file__).parents[3]
 BIN = Path(sys.executable).parent
+OURS = "trainer.v1.trainer_mode=gdro_sync"
 
 
 def config_of(*overrides: str, mode: str = "gdro_sync") -> Any:
@@ -82,6 +83,7 @@ def test_an_unknown_key_is_refused() -> None:
         ("gdro.rollout.n_min=1", "rollout.n_min must be >= 2, got 1"),
         ("gdro.preset=jont", "preset must be one of .*, got 'jont'"),
         ("gdro.seed=a", "gdro.seed must be of type int, got 'a'"),
+        ("gdro.seed=-1", "gdro.seed must be >= 0, got -1"),
         ("gdro.correct=null", "gdro.correct must be of type str, got None"),
         ("actor_rollout_ref.rollout.n=1", "must be within rollout.n_min .. rollout.n_max = 2"),
     ],
@@ -107,6 +109,10 @@ def test_without_the_group_the_words_to_add_are_said() -> None:
         (["gdro.preset=dapo"], "gdro.preset=dapo is not supported.*in rounds"),
         (["algorithm.rollout_correction.bypass_mode=True"], "bypass_mode=True.*no memory"),
         (["distillation.enabled=True"], "distillation.enabled=True"),
+        (["algorithm.use_kl_in_reward=True"], "use_kl_in_reward=True"),
+        (["algorithm.adv_estimator=rloo"], "adv_estimator=rloo"),
+        (["gdro.correct=acc", "reward.reward_model.enable=True"], "gdro.correct=acc.*colocated"),
+        (["++trainer.v1.sampler.custom_sampler.path=a.py"], "custom_sampler.path=a.py"),
     ],
 )
 def test_what_does_not_go_together_is_refused(overrides: list[str], words: str) -> None:
@@ -136,15 +142,24 @@ def test_other_methods_of_verl_than_expected_are_found_at_start(
         border.check_engine(GDROTrainerColocateAsync)
 
 
-def test_late_outcomes_have_room_where_generation_runs_ahead() -> None:
+def test_what_is_late_is_verl_s_to_say_where_generation_runs_ahead() -> None:
     """A refill of a single prompt is a plan of its own."""
-    sync = border.settings_of(config_of("data.train_batch_size=64"))
-    ahead = config_of("data.train_batch_size=64", mode="gdro_colocate_async")
-    steps = ahead.trainer.v1.sampler.max_off_policy_threshold
-    assert sync.controller.outcome.max_staleness == 64
-    assert border.settings_of(ahead).controller.outcome.max_staleness == (steps + 1) * 65
+    assert border.settings_of(config_of()).controller.outcome.max_staleness == 64
+    ahead = config_of(mode="gdro_colocate_async")
+    assert border.settings_of(ahead).controller.outcome.max_staleness == 1_000_000
     ahead.gdro.outcome.max_staleness = 9
-    assert border.settings_of(ahead).controller.outcome.max_staleness == 9
+    with pytest.raises(ConfigError, match=r"max_staleness must be null .*, got 9"):
+        border.settings_of(ahead)
+
+
+def test_slices_of_a_dispatch_are_refused() -> None:
+    more = "trainer.v1.separate_async.parameter_sync_step"
+    config = config_of(f"{more}=4", mode="gdro_separate_async")
+    with pytest.raises(UnsupportedError, match="parameter_sync_step=4 is not supported"):
+        border.check(config, border.settings_of(config))
+    for fine in ([f"{more}=1"], [f"{more}=4", "gdro.preset=prompt"]):
+        config = config_of(*fine, mode="gdro_separate_async")
+        border.check(config, border.settings_of(config))
 
 
 @pytest.mark.parametrize(
@@ -152,14 +167,31 @@ def test_late_outcomes_have_room_where_generation_runs_ahead() -> None:
     [
         ("verl.experimental.fully_async_policy.fully_async_main", ["+gdro=default"]),
         ("verl.trainer.main_ppo_v0", ["+gdro=default"]),
-        ("verl.trainer.main_ppo", ["+gdro=default", "trainer.use_v1=False"]),
+        ("verl.trainer.main_ppo", [OURS, "+gdro=default", "trainer.use_v1=False"]),
+        ("verl.trainer.main_ppo", ["+gdro=default", "gdro.preset=paper"]),
+        ("verl.trainer.main_ppo", ["+gdro=default", "trainer.v1.trainer_mode=sync"]),
     ],
 )
 def test_a_command_that_would_ignore_the_controller_is_stopped(name: str, words: list[str]) -> None:
     with pytest.raises(SystemExit, match="nothing of gdro would happen"):
         border.check_command(["python", "-m", name, *words])
-    border.check_command(["python", "-m", name, "trainer.use_v1=False"])  # not ours
-    border.check_command(["python", "-m", "verl.trainer.main_ppo", "+gdro=default"])
+    path = f"/site-packages/{name.replace('.', '/')}.py"
+    with pytest.raises(SystemExit, match="nothing of gdro would happen"):
+        border.check_command(["python", path, *words])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("verl.trainer.main_ppo", [OURS, "+gdro=default"]),
+        ("verl.trainer.main_ppo", ["--config-name=mine", "gdro.preset=rollout"]),
+        ("verl.trainer.main_ppo", ["trainer.project_name=gdro", "trainer.use_v1=False"]),
+        ("verl.experimental.fully_async_policy.fully_async_main", ["data.path=/data/gdro/base"]),
+        ("pytest", ["tests/trainers/verl", "-k", "gdro"]),
+    ],
+)
+def test_other_commands_are_left_alone(name: str, words: list[str]) -> None:
+    border.check_command(["python", "-m", name, *words])
 
 
 @pytest.mark.nightly

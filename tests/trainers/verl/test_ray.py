@@ -3,7 +3,6 @@
 import os
 import random
 import shutil
-import signal
 import subprocess
 import time
 from collections import defaultdict
@@ -210,9 +209,12 @@ def check_ahead(out: Path, steps: int) -> None:
 def test_failed_generations_are_counted_and_said_once(assets: Path, tmp_path: Path) -> None:
     said = train(assets, tmp_path, "gdro_sync", 5, "gdro.preset=joint", FAIL_EVERY="13")
     trace, logged = read_trace(tmp_path / "trace.jsonl"), lines(tmp_path / "metrics.jsonl")
-    missing = trace.column("budget") - trace.column("rollouts")
-    assert missing.sum() > 0
-    assert logged[-1]["data"]["alloc/lost"] == missing.sum()
+    lost = 5 * BUDGET - sum(
+        map(len, (p for b in trained_of(tmp_path) for p in groups_of(b).values()))
+    )
+    assert lost > 0
+    assert trace.column("rollouts").sum() == 5 * BUDGET - lost
+    assert logged[-1]["data"]["spent/lost"] == sum(r["data"]["alloc/lost"] for r in logged) == lost
     assert said.count("rollouts were dispatched and did not come back") == 1
     for batch in trained_of(tmp_path):  # verl fills up with rows that say nothing
         assert len(batch["keys"]) == BUDGET
@@ -224,18 +226,15 @@ def test_failed_generations_are_counted_and_said_once(assets: Path, tmp_path: Pa
 
 
 @pytest.mark.nightly
-def test_a_killed_rollout_actor_ends_the_run_or_is_counted(assets: Path, tmp_path: Path) -> None:
-    """Whatever verl makes of it: no step is trained on rollouts that nobody counted."""
-    train(
-        assets, tmp_path, "gdro_sync", 5, "gdro.preset=joint", check=False, limit=200, DIE_AT="60"
-    )
-    path = tmp_path / "trace.jsonl"
-    trace = read_trace(path)
-    logged = lines(tmp_path / "metrics.jsonl") if (tmp_path / "metrics.jsonl").exists() else []
-    missing = trace.column("budget") - trace.column("rollouts")
-    for step, row in enumerate(logged):
-        assert row["data"]["alloc/lost"] == missing[: step + 1].sum()
-    assert len(trace.records) >= 1
+def test_a_killed_rollout_actor_is_counted(assets: Path, tmp_path: Path) -> None:
+    """verl goes on with the other server; what the dead one had is lost, and nothing else is."""
+    said = train(assets, tmp_path, "gdro_sync", 5, "gdro.preset=joint", limit=200, DIE_AT="40")
+    assert "rollouts were dispatched and did not come back" in said
+    batches, logged = trained_of(tmp_path), lines(tmp_path / "metrics.jsonl")
+    came = [sum(map(len, groups_of(batch).values())) for batch in batches]
+    assert len(came) == 5
+    assert [row["data"]["alloc/lost"] for row in logged] == [BUDGET - n for n in came]
+    assert min(came) < BUDGET
 
 
 @pytest.mark.nightly
@@ -245,23 +244,18 @@ def test_a_run_killed_at_any_point_goes_on_to_the_same_result(
     out = tmp_path / "killed"
     out.mkdir()
     wait = random.Random(int(os.environ.get("KILL_SEED", "0"))).uniform(0, 6)
-    for attempt in range(2):
-        if attempt == 1:
-            train(
-                assets, out, "gdro_sync", STEPS, "trainer.save_freq=1", "trainer.resume_mode=auto"
-            )
-            break
-        words = command(assets, out, "gdro_sync", STEPS, "trainer.save_freq=1")
-        with open(out / "killed.txt", "w") as file:
-            process = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, cwd=out,
-                                       env=environment(out), start_new_session=True)  # fmt: skip
-        tracker = out / "latest_checkpointed_iteration.txt"
-        while not tracker.exists() and process.poll() is None:
-            time.sleep(0.2)
-        time.sleep(wait)
-        os.killpg(process.pid, signal.SIGKILL)
-        end(process)
-        (out / "plans.jsonl").rename(out / "before.jsonl")
+    words = command(assets, out, "gdro_sync", STEPS, "trainer.save_freq=1")
+    with open(out / "killed.txt", "w") as file:
+        process = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, cwd=out,
+                                   env=environment(out), start_new_session=True)  # fmt: skip
+    tracker = out / "latest_checkpointed_iteration.txt"
+    while not tracker.exists() and process.poll() is None:
+        time.sleep(0.2)
+    time.sleep(wait)
+    assert process.poll() is None, "it ended before it was killed"
+    end(process)
+    (out / "plans.jsonl").rename(out / "before.jsonl")
+    train(assets, out, "gdro_sync", STEPS, "trainer.save_freq=1", "trainer.resume_mode=auto")
     names = ("step", "ids", "n", "weight")
     one = {plan["step"]: {n: plan[n] for n in names} for plan in plans_of(straight)}
     again = plans_of(out)
@@ -282,9 +276,12 @@ def test_the_paper_to_the_letter_with_a_reference_model(assets: Path, tmp_path: 
         "actor_rollout_ref.ref.log_prob_use_dynamic_bsz=False",
     )  # fmt: skip
     scores = read_trace(tmp_path / "trace.jsonl").per_bin("score_B")
-    seen = scores[np.isfinite(scores)]
-    assert len(seen)
-    assert np.abs(seen).max() < 0.5
+    kl = [row["data"]["actor/kl_loss"] for row in lines(tmp_path / "metrics.jsonl")]
+    # Raw advantages of a group sum to zero: what is left is beta KL.
+    later = scores[2:][np.isfinite(scores[2:])]
+    assert len(later)
+    assert later.max() > 1e-5
+    assert later.max() < 0.1 * 20 * max(kl)
     assert [sum(plan["n"]) for plan in plans_of(tmp_path)] == [BUDGET] * 4
 
 

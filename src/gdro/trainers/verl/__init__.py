@@ -8,13 +8,14 @@ verl loads this module in every process, through its entry-point group `verl.plu
 
 import sys
 
-from gdro.trainers.verl.border import check_command
+from gdro.trainers.verl.border import asks_for_us, check_command
 
 __all__ = ["MODES"]
 
 check_command(sys.orig_argv)
 try:
     from gdro.trainers.verl.trainer import MODES
-except ImportError as error:  # verl only logs this, and at DEBUG
-    print(f"gdro: its trainer modes are not registered with verl: {error}", file=sys.stderr)
+except Exception as error:  # verl only logs this, and at DEBUG
+    if asks_for_us(sys.orig_argv):
+        print(f"gdro: its trainer modes are not registered with verl: {error}", file=sys.stderr)
     raise

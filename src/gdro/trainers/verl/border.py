@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,10 +24,12 @@ HOOKS = {
 }
 """verl's methods that are overridden, with the parameters that they are called with."""
 
-ESTIMATORS = ("grpo", "rloo")
-"""Advantages by group, of groups of any size."""
+ESTIMATORS = ("grpo",)
+"""Advantages by group, of groups of any size, whose expectation is known (method D16)."""
 
-OTHER_PROGRAMS = ("verl.experimental.", "verl.trainer.main_ppo_v0")
+OTHER_PROGRAMS = ("verl.experimental.", "verl/experimental/", "main_ppo_v0")
+MAIN_PROGRAM = ("verl.trainer.main_ppo", "verl/trainer/main_ppo.py")
+OUR_MODE = "trainer_mode=gdro_"
 
 USAGE = "hydra.searchpath=[pkg://gdro.trainers.verl.config] +gdro=default"
 
@@ -66,6 +69,8 @@ def settings_of(config: Any) -> Settings:
         if isinstance(values, Mapping):
             given |= {f"{room}.{name}": _plain(value) for name, value in values.items()}
         elif room not in _PLAIN:
+            if room in ControllerConfig.__dataclass_fields__:
+                raise ConfigError(f"gdro.{room} must be a mapping, got {values!r}")
             rooms = dict.fromkeys(path.split(".")[0] for path, _, _ in ControllerConfig.fields())
             known = ", ".join([*_PLAIN, *rooms])
             raise ConfigError(f"gdro.{room} is unknown; known are {known}")
@@ -78,6 +83,8 @@ def settings_of(config: Any) -> Settings:
         if not isinstance(value, kind) or isinstance(value, bool):
             raise ConfigError(f"gdro.{name} must be of type {kind.__name__}, got {value!r}")
     assert isinstance(preset, str)
+    if seed < 0:
+        raise ConfigError(f"gdro.seed must be >= 0, got {seed}")
     controller = resolved(preset, _in_flight(config, given), config.actor_rollout_ref.rollout.n)
     folder = str(config.trainer.default_local_dir)
     return Settings(
@@ -94,22 +101,23 @@ def _plain(value: Any) -> Any:
 
 
 def _in_flight(config: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """Room for outcomes that come late: each prompt in flight may be a plan of its own.
+    """What is late is verl's to say where generation runs ahead; we are told what will not come.
 
-    That is what verl's refills of single prompts make of it; `outcome.max_staleness` counts plans.
+    A refill of a single prompt is a plan of its own, so that no count of plans says what is late.
     """
-    mode = str(config.trainer.v1.trainer_mode)
-    if mode.endswith("_sync") or given.get("outcome.max_staleness") is not None:
+    if str(config.trainer.v1.trainer_mode).endswith("_sync"):
         return given
-    steps = config.trainer.v1.sampler.max_off_policy_threshold or 8
-    plans = (steps + 1) * (int(config.data.train_batch_size) + 1)
-    return given | {"outcome.max_staleness": min(max(plans, 64), 1_000_000)}
+    if given.get("outcome.max_staleness") is not None:
+        raise ConfigError(
+            "gdro.outcome.max_staleness must be null where generation runs ahead, got "
+            f"{given['outcome.max_staleness']}: trainer.v1.sampler.max_off_policy_threshold decides"
+        )
+    return given | {"outcome.max_staleness": 1_000_000}
 
 
 def std_scaled(config: Any) -> bool:
     """Whether advantages are divided by the standard deviation of their group."""
-    algorithm = config.algorithm
-    return algorithm.adv_estimator == "grpo" and algorithm.get("norm_adv_by_std_in_grpo", True)
+    return bool(config.algorithm.get("norm_adv_by_std_in_grpo", True))
 
 
 def check_engine(trainer: type) -> None:
@@ -120,7 +128,7 @@ def check_engine(trainer: type) -> None:
     """
     import verl
 
-    version = tuple(int(part) for part in verl.__version__.split(".")[:2])
+    version = tuple(map(int, re.findall(r"\d+", verl.__version__)[:2]))
     if not SUPPORTED[0] <= version < SUPPORTED[1]:
         low, high = (".".join(map(str, bound)) for bound in SUPPORTED)
         raise UnsupportedError(f"verl must be >={low},<{high}, got {verl.__version__}")
@@ -161,17 +169,39 @@ def check(config: Any, settings: Settings) -> None:
             f"gdro.preset={settings.method}",
             "it generates in rounds, which verl's trainer does not; TRL's does",
         ))  # fmt: skip
+    sampler = config.trainer.v1.sampler.get("custom_sampler", None) or {}
+    if sampler.get("path", None):
+        refusals.append((
+            f"trainer.v1.sampler.custom_sampler.path={sampler['path']}",
+            "what is lost is read off verl's own replay buffer",
+        ))  # fmt: skip
+    model = config.reward.reward_model
+    if settings.correct != "score" and model.enable and not model.enable_resource_pool:
+        refusals.append((
+            f"gdro.correct={settings.correct}",
+            "a colocated reward model says nothing but a score; use gdro.correct=score, or "
+            "reward.reward_model.enable_resource_pool=True",
+        ))  # fmt: skip
+    mode, slices = str(config.trainer.v1.trainer_mode), config.trainer.v1.separate_async
+    uniform = settings.controller.rollout.allocator == "uniform"
+    if mode.endswith("separate_async") and slices.parameter_sync_step > 1 and not uniform:
+        refusals.append((
+            f"trainer.v1.separate_async.parameter_sync_step={slices.parameter_sync_step}",
+            "a dispatch is exact as a whole, and its slices would be padded to another number of "
+            "updates than plain verl's; use 1, or gdro.rollout.allocator=uniform",
+        ))  # fmt: skip
     if settings.controller.replay.successes:
         correction = algorithm.get("rollout_correction", None) or {}
         distillation = config.get("distillation", None) or {}
         for name, on in (
             ("algorithm.rollout_correction.bypass_mode", correction.get("bypass_mode", False)),
+            ("algorithm.use_kl_in_reward", algorithm.use_kl_in_reward),
             ("distillation.enabled", distillation.get("enabled", False)),
         ):
             if on:
                 refusals.append((
                     f"{name}=True",
-                    "a remembered rollout has no log-probabilities but the present policy's; "
+                    "a remembered rollout is not what the policy has just said; "
                     "gdro.replay.successes=false or gdro.preset=joint has no memory",
                 ))  # fmt: skip
     if refusals:
@@ -183,22 +213,32 @@ def check_command(words: list[str]) -> None:
     """Stops a command that would train without a controller and never say so.
 
     verl's experimental trainers and its old one have main programs of their own, which know no
-    trainer modes; they expand every prompt to `rollout.n` rows themselves.
+    trainer modes and expand every prompt to `rollout.n` rows; and verl's own mode is the default.
 
     Args:
         words: The command, the interpreter first (`sys.orig_argv`).
 
     Raises:
-        SystemExit: if such a command names gdro (verl swallows any other exception of a plugin).
+        SystemExit: if such a command asks for gdro (verl swallows any other exception of a plugin).
     """
-    if not any("gdro" in word for word in words[2:]):
+    if not asks_for_us(words):
         return
-    program = next((w for w in words if w.startswith(OTHER_PROGRAMS)), None)
-    if any(word.replace(" ", "").lower().endswith("trainer.use_v1=false") for word in words):
-        program = "trainer.use_v1=False"
-    if program:
+    plain = [word.replace(" ", "").lower() for word in words]
+    other = next((w for w in words if any(name in w for name in OTHER_PROGRAMS)), None)
+    if any(word.endswith("trainer.use_v1=false") for word in plain):
+        other = "trainer.use_v1=False"
+    moded = any(OUR_MODE in word or word.startswith("--config") for word in plain)
+    if not moded and any(word.endswith(MAIN_PROGRAM) for word in words):
+        other = other or "a command without trainer.v1.trainer_mode"
+    if other:
         raise SystemExit(
-            f"gdro: {program} has no trainer modes and gives every prompt rollout.n "
-            "rollouts, so nothing of gdro would happen; use verl.trainer.main_ppo with "
-            "trainer.v1.trainer_mode=gdro_sync, gdro_colocate_async or gdro_separate_async"
+            f"gdro: {other} gives every prompt rollout.n rollouts: nothing of gdro would happen; "
+            "use verl.trainer.main_ppo with trainer.v1.trainer_mode=gdro_sync, "
+            "gdro_colocate_async or gdro_separate_async"
         )
+
+
+def asks_for_us(words: list[str]) -> bool:
+    """Whether a command names our group, our mode or our search path."""
+    asked = re.compile(rf"\+*gdro([=.@]|$)|.*({OUR_MODE}|pkg://gdro\.trainers)")
+    return any(asked.match(word) for word in words[1:])

@@ -4,7 +4,7 @@ verl gives a prompt a new uid whenever it fetches it, and what comes back of it 
 that uid: at once where generation is synchronous, in any step and any company where it is not.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,6 @@ class Driver:
         settings: Checked.
         n_mean: `rollout.n`.
         std_scaled: Whether the estimator divides by the group's standard deviation.
-        synchronous: Whether all that was dispatched has come back when a step trains.
 
     Attributes:
         controller: Decides.
@@ -79,16 +78,13 @@ class Driver:
         lost: Rollouts that were dispatched and never came, since the start.
     """
 
-    def __init__(
-        self, settings: Settings, *, n_mean: int, std_scaled: bool, synchronous: bool
-    ) -> None:
+    def __init__(self, settings: Settings, *, n_mean: int, std_scaled: bool) -> None:
         self.controller = Controller(
             settings.controller, n_mean=n_mean, seed=settings.seed, std_scaled=std_scaled
         )
         self.updates = 0
         self.lost = 0
         self._settings = settings
-        self._synchronous = synchronous
         self._plans: dict[int, Plan] = {}
         self._slots: dict[str, tuple[int, int]] = {}  # uid -> step of the plan, slot
         self._trace: TraceWriter | None = None
@@ -129,39 +125,41 @@ class Driver:
         return weight_R
 
     def observe(
-        self, came: Came, *, loss_R: FloatArray | None, score_R: FloatArray | None
+        self,
+        came: Came,
+        live: Container[str],
+        *,
+        loss_R: FloatArray | None = None,
+        score_R: FloatArray | None = None,
     ) -> tuple[Record, int]:
         """Learns from what came back, and forgets what will not come any more.
+
+        Args:
+            came: What came back.
+            live: Uids of which something may still come.
+            loss_R: Prompt losses, along `came`.
+            score_R: Gradient-norm proxies, likewise.
 
         Returns:
             The record, and how many dispatched rollouts are now known to be lost.
         """
         parts = self.parts(came.uid_R)
-        planned = {(part.plan.step, s) for part in parts for s in np.unique(part.slot_R).tolist()}
-        lost = sum(int(self._plans[step].n_P[slot]) for step, slot in planned) - len(came.uid_R)
-        taken = [part for part in parts if self.controller.awaits(part.plan)]
         record = self.controller.observe_together(
-            [(p.plan, p.outcome(came, loss_R=loss_R, score_R=score_R)) for p in taken]
+            [(p.plan, p.outcome(came, loss_R=loss_R, score_R=score_R)) for p in parts]
         )
-        lost += self._forget(set(came.uid_R))
+        lost = -len(came.uid_R)
+        for uid in dict.fromkeys(came.uid_R):
+            step, slot = self._slots.pop(uid)
+            lost += int(self._plans[step].n_P[slot])
+        for uid in [uid for uid in self._slots if uid not in live]:
+            step, slot = self._slots.pop(uid)
+            lost += int(self._plans[step].n_P[slot])
+            self.controller.abandon(self._plans[step], np.array([slot]))
+        waiting = {step for step, _ in self._slots.values()}
+        self._plans = {step: plan for step, plan in self._plans.items() if step in waiting}
         self.lost += lost
         self.updates += 1
         return record, lost
-
-    def _forget(self, came: set[str]) -> int:
-        """Drops what came, and what cannot come; returns the latter's rollouts."""
-        for uid in came:
-            del self._slots[uid]
-        gone = {
-            step
-            for step, plan in self._plans.items()
-            if self._synchronous or not self.controller.awaits(plan)
-        }
-        dead = [uid for uid, (step, _) in self._slots.items() if step in gone]
-        lost = sum(int(self._plans[step].n_P[slot]) for step, slot in map(self._slots.pop, dead))
-        waiting = {step for step, _ in self._slots.values()}
-        self._plans = {step: plan for step, plan in self._plans.items() if step in waiting}
-        return lost
 
     # -- trace ----------------------------------------------------------------------------------
 

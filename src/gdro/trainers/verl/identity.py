@@ -70,14 +70,14 @@ def column(dataset: Any, name: str) -> list[Any]:
         raise DataError(
             f"{DATA} have no column {room!r}; they have {', '.join(frame.column_names)}"
         )
-    array = frame.select_columns([room]).with_format("arrow")[:][room].combine_chunks()
-    for field in fields:
-        names = [f.name for f in array.type] if str(array.type).startswith("struct") else []
+    chunks = frame.select_columns([room]).with_format("arrow")[:][room].chunks
+    for field in fields:  # before chunks are joined: what else a row says may be long
+        names = [f.name for f in chunks[0].type] if str(chunks[0].type).startswith("struct") else []
         if field not in names:
             has = ", ".join(names) or "no fields"
             raise DataError(f"column {room!r} of {DATA} has no field {field!r}; it has {has}")
-        array = array.field(field)
-    return array.to_pylist()
+        chunks = [chunk.field(field) for chunk in chunks]
+    return [value for chunk in chunks for value in chunk.to_pylist()]
 
 
 def columns(dataset: Any, config: Any) -> dict[str, Sequence[Any]]:

@@ -12,11 +12,20 @@ import transfer_queue as tq
 
 from gdro.core.errors import UnsupportedError
 from gdro.core.replay import Success
+from gdro.core.types import Plan
 from gdro.trainers.verl.driver import Came, Driver
 from gdro.trainers.verl.rows import session
 
 REFUSED = ("routed_experts", "teacher_ids", "teacher_logprobs")
 """Fields by token of a rollout that a remembered one does not have."""
+
+OPTIONAL = ("attention_mask", "rollout_log_probs")
+"""Fields that rows have in some configurations only."""
+
+SEVERAL_TURNS = (
+    "replay.successes is not supported with tools and several turns: a remembered rollout would "
+    "lack the environment's part; set gdro.replay.successes=false"
+)
 
 
 def put_successes(batch: Any, came: Came, driver: Driver) -> dict[str, float]:
@@ -31,19 +40,20 @@ def put_successes(batch: Any, came: Came, driver: Driver) -> dict[str, float]:
         The score of the rollout that was generated, by the key of each row replaced.
 
     Raises:
-        UnsupportedError: if a rollout has several outputs, or tokens that the model did not say.
+        UnsupportedError: if a rollout has several outputs, tokens that the model did not say, or
+            data that a remembered one lacks.
     """
-    place = {key: row for row, key in enumerate(batch.keys)}
+    if any(session(key)[2] > 0 for key in batch.keys):
+        raise UnsupportedError(SEVERAL_TURNS)
     recalled: dict[str, Success] = {}
-    kept: list[tuple[Any, dict[int, int]]] = []
+    kept: list[tuple[Plan, dict[int, int]]] = []
     for part in driver.parts(came.uid_R):
         successes, wanted = driver.controller.recall(part.plan, part.outcome(came))
         recalled |= {came.key_R[part.rows[i]]: success for i, success in successes.items()}
         kept.append((part.plan, {slot: int(part.rows[i]) for i, slot in wanted.items()}))
 
     rows = sorted({row for _, by_slot in kept for row in by_slot.values()})
-    tokens = _completions(batch, [came.key_R[row] for row in rows])
-    spoken = dict(zip(rows, tokens, strict=True))
+    spoken = dict(zip(rows, _completions(batch, [came.key_R[row] for row in rows]), strict=True))
     for plan, by_slot in kept:
         found = {
             slot: Success(spoken[row], (float(came.score_R[row]),), plan.step)
@@ -51,9 +61,9 @@ def put_successes(batch: Any, came: Came, driver: Driver) -> dict[str, float]:
         }
         driver.controller.remember(plan, found)
 
+    if recalled:
+        _replace(batch, recalled)
     generated = dict(zip(came.key_R, came.score_R.tolist(), strict=True))
-    for key, success in recalled.items():
-        _replace(batch, place[key], success)
     return {key: generated[key] for key in recalled}
 
 
@@ -61,75 +71,88 @@ def _completions(batch: Any, keys: list[str]) -> list[tuple[int, ...]]:
     """Completions of rows, whose every token the model has said."""
     if not keys:
         return []
-    data = tq.kv_batch_get(
-        keys=keys, partition_id=batch.partition_id, select_fields=["responses", "response_mask"]
-    )
-    for key, mask in zip(keys, data["response_mask"], strict=True):
-        if session(key)[2] > 0 or not bool(mask.bool().all()):
-            raise UnsupportedError(
-                "replay.successes is not supported with tools and several turns: a remembered "
-                "rollout would lack the environment's part; set gdro.replay.successes=false"
-            )
+    data = _get(batch, keys, "responses", "response_mask")
+    if not all(bool(mask.bool().all()) for mask in data["response_mask"]):
+        raise UnsupportedError(SEVERAL_TURNS)
     return [tuple(row.tolist()) for row in data["responses"]]
 
 
-def _replace(batch: Any, row: int, success: Success) -> None:
-    """Writes a success over a row: same prompt, other completion."""
-    from verl.utils.tensordict_utils import list_of_dict_to_tensordict
-
-    key = batch.keys[row]
-    old: Any = tq.kv_batch_get(keys=[key], partition_id=batch.partition_id)[0]
-    named = [name for name in REFUSED if name in old.keys()]  # noqa: SIM118 - a TensorDict
-    if named or old["position_ids"].dim() > 1:
+def _replace(batch: Any, recalled: dict[str, Success]) -> None:
+    """Writes successes over rows: same prompts, other completions."""
+    place = {key: row for row, key in enumerate(batch.keys)}
+    keys = list(recalled)
+    first: Any = tq.kv_batch_get(keys=keys[:1], partition_id=batch.partition_id)[0]
+    named = [name for name in REFUSED if name in first.keys()]  # noqa: SIM118 - a TensorDict
+    if named or first["position_ids"].dim() > 1:
         raise UnsupportedError(
             f"replay.successes is not supported with {named[0] if named else 'multimodal prompts'}"
             ": a remembered rollout has no such data; set gdro.replay.successes=false"
         )
-    said = torch.tensor(success.tokens, dtype=torch.int64)
-    spoken = torch.cat([old["prompts"], said])
-    scores = torch.zeros(len(said))
-    scores[-1] = success.rewards[0]
-    fields = {
-        "responses": said,
-        "response_mask": torch.ones_like(said),
-        "loss_mask": torch.ones_like(said),
-        "input_ids": spoken,
-        "position_ids": torch.arange(len(spoken), dtype=old["position_ids"].dtype),
-        "rm_scores": scores,
-    }
-    if "attention_mask" in old.keys():  # noqa: SIM118
-        fields["attention_mask"] = torch.ones_like(spoken)
-    if "rollout_log_probs" in old.keys():  # noqa: SIM118 - the present policy's, once they are there
-        fields["rollout_log_probs"] = torch.zeros(len(said))
-    tag = batch.tags[row] | {"response_len": len(said), "seq_len": len(spoken)}
-    batch.tags[row] = tag
-    tq.kv_batch_put(
-        keys=[key], partition_id=batch.partition_id, tags=[tag],
-        fields=list_of_dict_to_tensordict([fields]),
-    )  # fmt: skip
+    has = {name for name in OPTIONAL if name in first.keys()}  # noqa: SIM118
+    written, tags = [], []
+    for key, prompt in zip(keys, _get(batch, keys, "prompts")["prompts"], strict=True):
+        success = recalled[key]
+        said = torch.tensor(success.tokens, dtype=torch.int64)
+        spoken = torch.cat([prompt, said])
+        scores = torch.zeros(len(said))
+        scores[-1] = success.rewards[0]
+        fields = {
+            "responses": said,
+            "response_mask": torch.ones_like(said),
+            "loss_mask": torch.ones_like(said),
+            "input_ids": spoken,
+            "position_ids": torch.arange(len(spoken), dtype=first["position_ids"].dtype),
+            "rm_scores": scores,
+            "attention_mask": torch.ones_like(spoken),
+            "rollout_log_probs": torch.zeros(len(said)),  # until the present policy's are there
+        }
+        written.append({n: v for n, v in fields.items() if n not in OPTIONAL or n in has})
+        old = batch.tags[place[key]]
+        tags.append(old | {"response_len": len(said), "seq_len": len(spoken)})
+        batch.tags[place[key]] = tags[-1]
+    _put(batch, keys, written, tags)
 
 
-def as_if_sampled(batch: Any, keys: list[str]) -> None:
-    """The policy's own log-probabilities for the engine's, where verl corrects for those."""
-    data = tq.kv_batch_get(keys=keys, partition_id=batch.partition_id)
-    if "rollout_log_probs" in data.keys():  # noqa: SIM118
-        data["rollout_log_probs"] = data["old_log_probs"].clone()
-        fields = data.select("rollout_log_probs")
-        tq.kv_batch_put(keys=keys, partition_id=batch.partition_id, fields=fields)
+def as_if_sampled(batch: Any, keys: list[str]) -> dict[str, float]:
+    """The policy's own log-probabilities for the engine's, where verl corrects for those.
+
+    Returns:
+        verl's metrics of the difference, once more: those that it has taken are of rows that had
+        no log-probabilities of an engine yet.
+    """
+    from verl.protocol import DataProto
+    from verl.utils.debug.metrics import calculate_debug_metrics
+
+    old = _get(batch, keys, "old_log_probs")["old_log_probs"]
+    _put(batch, keys, [{"rollout_log_probs": row.float().clone()} for row in old])
+    data = _get(
+        batch, batch.keys, "old_log_probs", "rollout_log_probs", "responses", "response_mask"
+    )
+    return calculate_debug_metrics(DataProto(batch=data.to_padded_tensor()))
 
 
 def restore_scores(batch: Any, generated: dict[str, float]) -> None:
     """What is logged as reward is what was generated; called once advantages are there."""
-    from verl.utils.tensordict_utils import list_of_dict_to_tensordict
-
     if not generated:
         return
-    keys = list(generated)
     lengths = {key: tag["response_len"] for key, tag in zip(batch.keys, batch.tags, strict=True)}
     rows = []
-    for key in keys:
+    for key, score in generated.items():
         scores = torch.zeros(lengths[key])
-        scores[-1] = generated[key]
+        scores[-1] = score
         rows.append({"rm_scores": scores})
+    _put(batch, list(generated), rows)
+
+
+def _get(batch: Any, keys: list[str], *fields: str) -> Any:
+    return tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=list(fields))
+
+
+def _put(
+    batch: Any, keys: list[str], rows: list[dict[str, torch.Tensor]],
+    tags: list[dict[str, Any]] | None = None,
+) -> None:  # fmt: skip
+    from verl.utils.tensordict_utils import list_of_dict_to_tensordict
+
     fields = list_of_dict_to_tensordict(rows)
-    tq.kv_batch_put(keys=keys, partition_id=batch.partition_id, fields=fields)
+    tq.kv_batch_put(keys=keys, partition_id=batch.partition_id, fields=fields, tags=tags)

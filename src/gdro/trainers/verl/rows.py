@@ -34,10 +34,13 @@ def read(batch: Any, *fields: str) -> Any:
     )
 
 
-def row_sums(values: torch.Tensor) -> FloatArray:
+def row_sums(values: Any) -> FloatArray:
     """float64[rows], of a nested or a padded tensor."""
-    padded = values.to_padded_tensor(0.0) if values.is_nested else values
-    return padded.double().sum(dim=-1).numpy()
+    if not values.is_nested:
+        return values.double().sum(dim=-1).numpy()
+    flat, lengths = values.values().double(), values.offsets().diff()
+    rows = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+    return torch.zeros(len(lengths), dtype=torch.float64).index_add_(0, rows, flat).numpy()
 
 
 def came_back(batch: Any, correct: str) -> Came:
@@ -64,7 +67,7 @@ def came_back(batch: Any, correct: str) -> Came:
     score_R = score[rows]
     said_R = score_R
     if correct != SCORE:
-        infos = data["extra_fields"].tolist()
+        infos = [getattr(info, "data", info) for info in data["extra_fields"]]
         said_R = np.array([_said(infos[row], correct) for row in rows], np.float64)
     bad = np.flatnonzero((said_R != 0) & (said_R != 1))
     if len(bad):
@@ -132,16 +135,22 @@ def loss_and_score(batch: Any, came: Came, *, beta: float, kl: str) -> dict[str,
 
     names = ["advantages", "old_log_probs", "response_mask"] + ["ref_log_prob"] * (beta != 0)
     data = read(batch, *names)
-    found = {n: data[n].to_padded_tensor(0) if data[n].is_nested else data[n] for n in names}
-    mask = found["response_mask"].double()
-    length = mask.sum(dim=1).clamp(min=1)
-    advantages, logps = found["advantages"].double(), found["old_log_probs"].double()
+    lengths = data["response_mask"].offsets().diff()
+    flat = {name: data[name].values().double() for name in names}
+    mask, advantages, logps = (flat[n] for n in ("response_mask", "advantages", "old_log_probs"))
+    row = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+
+    def mean(values: torch.Tensor) -> torch.Tensor:
+        return total(values) / total(torch.ones_like(mask)).clamp(min=1)
+
+    def total(values: torch.Tensor) -> torch.Tensor:
+        sums = torch.zeros(len(lengths), dtype=torch.float64)
+        return sums.index_add_(0, row, values * mask)
+
     losses = -advantages
     if beta != 0:
-        losses = losses + beta * kl_penalty(logps, found["ref_log_prob"].double(), kl)
-    loss = (losses * mask).sum(dim=1) / length
-    level = (advantages * mask).sum(dim=1) / length
-    score = level**2 * ((1 - logps.exp()) ** 2 * mask).sum(dim=1)
+        losses = losses + beta * kl_penalty(logps, flat["ref_log_prob"], kl)
+    loss, score = mean(losses), mean(advantages) ** 2 * total((1 - logps.exp()) ** 2)
     place = {key: row for row, key in enumerate(batch.keys)}
     rows = [place[key] for key in came.key_R]
     return {"loss_R": loss[rows].numpy(), "score_R": score[rows].numpy()}

@@ -1,4 +1,4 @@
-"""verl's V1 trainers with five methods overridden; no decision is taken here.
+"""verl's V1 trainers with five methods (and the constructor) overridden; nothing is decided here.
 
 `_next_train_batch`: rollouts of each prompt (`__rollout_n__`); rows where the method selects.
 `_balance_batch`: reads what came back before rows are padded and reordered; remembered successes.
@@ -45,6 +45,7 @@ class GDROMixin:
     global_steps: int
     timing_raw: dict[str, float]
     train_dataset: Any
+    replay_buffer: Any
 
     def __init__(self, config: Any) -> None:
         border.check_engine(type(self))
@@ -57,13 +58,13 @@ class GDROMixin:
             settings,
             n_mean=config.actor_rollout_ref.rollout.n,
             std_scaled=border.std_scaled(config),
-            synchronous=self.mode == "sync",
         )
         self._gdro = settings
         self._came: Came | None = None
         self._replaced: dict[str, float] = {}  # key of a row -> score of what was generated
         self._seconds = {"plan": 0.0, "hook": 0.0}
         self._since: float | None = None
+        self._generated = 0.0
 
     def _next_train_batch(self, num_prompts: int | None = None) -> Any:
         controller = self.driver.controller
@@ -74,7 +75,9 @@ class GDROMixin:
         else:
             batch = super()._next_train_batch(num_prompts)  # type: ignore[misc]
             started = time.perf_counter()
-        ids = batch_ids(list(batch["data_source"]), list(batch["extra_info"]))
+        infos = list(batch["extra_info"])
+        sources = list(batch["data_source"]) if "data_source" in batch else [None] * len(infos)
+        ids = batch_ids(sources, infos)
         plan = self.driver.plan(list(batch["uid"]), ids)
         tu.assign_non_tensor_stack(batch, "__rollout_n__", plan.n_P.tolist())
         self._spent("plan", started)
@@ -102,37 +105,52 @@ class GDROMixin:
         )
 
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
-        if self._replaced:
-            replay.as_if_sampled(batch, list(self._replaced))
+        if self._replaced and self.config.actor_rollout_ref.rollout.calculate_log_probs:
+            metrics |= replay.as_if_sampled(batch, list(self._replaced))
         batch = super()._compute_advantage(batch, metrics)  # type: ignore[misc]
         started = time.perf_counter()
         came, driver = self._came, self.driver
         assert came is not None
         replay.restore_scores(batch, self._replaced)
-        learnt: dict[str, Any] = {"loss_R": None, "score_R": None}
+        learnt: dict[str, Any] = {}
         if driver.controller.config.required:
             actor = self.config.actor_rollout_ref.actor
             beta = actor.kl_loss_coef if actor.use_kl_loss else 0.0
-            learnt |= rows.loss_and_score(batch, came, beta=beta, kl=actor.kl_loss_type)
+            learnt = rows.loss_and_score(batch, came, beta=beta, kl=actor.kl_loss_type)
         weights = dict(zip(came.uid_R, driver.weight_R(came.uid_R).tolist(), strict=True))
         uids = (rows.session(key)[0] for key in batch.keys)
         rows.weigh(batch, [weights.get(uid, 1.0) for uid in uids])  # padding is masked anyway
 
         known = driver.lost
-        record, lost = driver.observe(came, **learnt)
+        record, lost = driver.observe(came, self._live(), **learnt)
         if lost and not known:
             warnings.warn(
                 f"step {self.global_steps}: {lost} rollouts were dispatched and did not come back "
                 "(failed, or dropped as stale); learning goes by what came, alloc/lost counts them",
                 stacklevel=2,
             )
-        padding = sum(map(rows.is_padding, batch.tags))
+        mini_batch = self.config.actor_rollout_ref.actor.ppo_mini_batch_size
         metrics |= record.metrics
-        metrics |= {"alloc/lost": float(driver.lost), "alloc/padding": float(padding)}
+        metrics |= {
+            "alloc/lost": float(lost),
+            "alloc/padding": float(sum(map(rows.is_padding, batch.tags))),
+            "alloc/updates": len(batch.keys) / (mini_batch * driver.controller.n_mean),
+            "spent/lost": float(driver.lost),
+        }
         self._came, self._replaced = None, {}
         self._spent("hook", started)
         driver.write(record, self._times())
         return batch
+
+    def _live(self) -> Any:
+        """Uids of which something may still come.
+
+        The replay buffer's snapshot is of just before this batch was sampled, and nothing was
+        dispatched since; where trainer and rollout take turns, nothing is in flight now.
+        """
+        if self.mode == "sync":
+            return ()
+        return self.replay_buffer.prompt_global_steps["train"]
 
     def _spent(self, what: str, started: float) -> None:
         took = time.perf_counter() - started
@@ -141,12 +159,14 @@ class GDROMixin:
 
     def _times(self) -> dict[str, float]:
         """Seconds since the last record, which is one turn of the loop, and their parts."""
-        now = time.perf_counter()
-        generation = float(self.timing_raw.get("gen", 0.0))
-        found = self._seconds | {"generation": generation}
+        now, generated = time.perf_counter(), float(self.timing_raw.get("gen", 0.0))
+        # verl sums generation up where a step trains on several batches
+        more = generated - self._generated if generated > self._generated else generated
+        self._generated = generated
+        found = self._seconds | {"generation": more}
         if self._since is not None:
             step = now - self._since
-            found |= {"step": step, "update": step - generation - self._seconds["hook"]}
+            found |= {"step": step, "update": step - more - self._seconds["hook"]}
         self._since = now
         self._seconds = dict.fromkeys(self._seconds, 0.0)
         return found
