@@ -4,7 +4,8 @@
 
 STUDY is the folder of a `gdro compare`; its results are copied first, to a folder of the study's
 name. The README shows `MAIN` and `HARDER`. The measurements come
-from `gdro compare`, benchmarks/headroom.py, controller.py, step.py and real_text.py.
+from `gdro compare`, benchmarks/headroom.py, controller.py, step.py, verl_driver.py and
+real_text.py.
 """
 
 import json
@@ -195,6 +196,8 @@ def page() -> str:
         ]
     if found := measured("controller"):
         lines += controller(found)
+    if found := measured("verl_driver"):
+        lines += verl_driver(found)
     lines += [
         "## Verifier",
         "",
@@ -281,6 +284,34 @@ def controller(found: dict[str, Any]) -> list[str]:
     times = found["import"]
     took = f"`import gdro` takes {times['gdro'] - times['numpy']:.2f} s more than `import numpy`."
     return [*lines, took, ""]
+
+
+def verl_driver(found: dict[str, Any]) -> list[str]:
+    """What gdro takes in verl's driver."""
+    head = ["prompts known", "prompts x rollouts", "plan, ms", "observe, ms", "to workers, KiB",
+            "checkpoint, MiB", "save, s"]  # fmt: skip
+    rows = [
+        [f"{size['prompts']:,}", name, f"{step['plan_ms']:.1f}", f"{step['observe_ms']:.1f}",
+         f"{step['counts_bytes'] / 1024:.0f}", f"{step['state_mib']:.1f}",
+         f"{step['save_seconds']:.2f}"]
+        for size in found["sizes"] for name, step in size["steps"].items()
+    ]  # fmt: skip
+    starts = [
+        f"{size['prompts']:,} prompts take {size['ids_seconds'] + size['bind_seconds']:.1f} s at "
+        f"the start and {size['peak_gib'] - size['before_gib']:.2f} GiB"
+        for size in found["sizes"]
+    ]
+    return [
+        "## On verl",
+        "",
+        "Tests through its own trainer: [verl.md](verl.md). In the driver, prompts keyed by",
+        "strings, the default method (it draws prompts): `benchmarks/verl_driver.py`, processor",
+        f"time of a step. {'; '.join(starts)}.",
+        "To the workers go the counts of a step beside its prompts, and advantages, four bytes a",
+        "token, are written once more where weights differ from 1.",
+        "",
+        *table(head, rows),
+    ]
 
 
 def spread(values: list[float]) -> str:
