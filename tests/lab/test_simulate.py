@@ -16,14 +16,16 @@ from gdro.core.trace import read_trace
 from gdro.lab.folder import append_jsonl
 from gdro.lab.simulate import (
     Population,
-    Scores,
+    Recorded,
+    Runs,
     Training,
     World,
     calibrate,
+    recorded,
     simulate,
     variants,
 )
-from gdro.lab.simulate.calibrate import FITTED, _at, _point
+from gdro.lab.simulate.calibrate import FITTED, _at
 from gdro.lab.simulate.policy import Look, Policy
 from gdro.lab.simulate.run import _advantages
 from gdro.lab.simulate.settings import from_flags, method
@@ -32,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 
 SMALL = Population(
     shares=(0.5, 0.5), rates=(0.5, 0.05), families=2, facts=8, width=16, choices=4,
-    train=48, test=40, speed=0.02, spread=0.5, slip=0.05, share=0.3, common=0.1, memory=0.2,
+    train=48, test=40, speed=0.02, spread=0.5, slip=0.05, share=0.3, memory=0.2,
     drift=2.0,
 )  # fmt: skip
 SHORT = Training(steps=8, prompts=12)
@@ -53,32 +55,62 @@ def test_the_gradient_is_autograds():
     rng, world = np.random.default_rng(0), World(SMALL, 0)
     policy = Policy(world, 1.0)
     policy.weights_DC += rng.normal(size=policy.weights_DC.shape) / 4
+    policy.fade_D += rng.normal(size=policy.fade_D.shape) / 4
     prompt_P, slot_R = np.arange(6), np.repeat(np.arange(6), 3)
     look = Look(policy, prompt_P)
-    choice_RL, weight_R = look.sample(slot_R, rng), rng.normal(size=len(slot_R))
-    assert set(np.unique(choice_RL == 0)) == {True, False}
+    drawn_RL = rng.random((len(slot_R), world.fact_NL.shape[1]))
+    choice_RL, weight_R = look.choice(slot_R, drawn_RL), rng.normal(size=len(slot_R))
+    weight_R[slot_R == 2] = 0  # a group of one reward
+    right_RL = choice_RL == 0
+    assert set(np.unique(right_RL)) == {True, False}
+    assert (right_RL == look.right(slot_R, drawn_RL)).all()
 
     weights = torch.tensor(policy.weights_DC, dtype=torch.float64, requires_grad=True)
-    fact_RL = world.fact_NL[prompt_P][slot_R]
-    there_RL = torch.tensor(fact_RL < len(world.base_FC) - 1)
-    features_RLD = torch.tensor(world.features_FD[fact_RL] + world.own_ND[prompt_P[slot_R], None])
-    odds = torch.tensor(world.base_FC[fact_RL]) + features_RLD.double() @ weights
+    sharpness = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    prompt_R = prompt_P[slot_R]
+    there_RL = torch.tensor(world.slip_NL1[prompt_R, :, 0] > 0)
+    step_RLD = torch.tensor(world.step_NLD[prompt_R]).double()
+    sharp_RL = sharpness + step_RLD @ torch.tensor(policy.fade_D).double()
+    odds = sharp_RL[..., None] * torch.tensor(world.base_NLC[prompt_R]) + step_RLD @ weights
     pi = (1 - SMALL.slip) * torch.softmax(odds, -1)
     pi = torch.cat([pi[..., :1], pi[..., 1:] + SMALL.slip / (SMALL.choices - 1)], -1)
-    log_RL = pi.gather(-1, torch.tensor(choice_RL)[..., None])[..., 0].log()
-    log_RL = torch.where(there_RL, log_RL, 0.0)  # and a step that there is not is right
-    assert (choice_RL[~there_RL.numpy()] == 0).all()
+    pi_RL = pi.gather(-1, torch.tensor(choice_RL)[..., None])[..., 0]
+    log_RL = torch.where(there_RL, pi_RL.log(), 0.0)  # and a step that there is not is right
+    assert right_RL[~there_RL.numpy()].all()
+    np.testing.assert_allclose(
+        look.probability(slot_R, drawn_RL)[there_RL], pi_RL.detach()[there_RL], rtol=1e-4
+    )
     (log_RL.sum(1) * torch.tensor(weight_R)).sum().backward()
     assert weights.grad is not None
-    found = look.gradient(slot_R, choice_RL, weight_R)
-    np.testing.assert_allclose(found, weights.grad.numpy(), rtol=1e-3, atol=1e-5)
+    assert sharpness.grad is not None
+    expected = [*weights.grad.numpy().ravel(), sharpness.grad.item()]
+    found = look.gradient(slot_R, drawn_RL, weight_R)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.3, 0.8])
 def test_the_features_of_a_step_have_one_length_whatever_is_its_prompts_own(memory):
     world = World(replace(SMALL, memory=memory, width=256), 0)
-    first_ND = world.features_FD[world.fact_NL[:, 0]] + world.own_ND
-    assert (first_ND**2).sum(1).mean() == pytest.approx(1, abs=0.05)
+    assert (world.step_NLD[:, 0] ** 2).sum(1).mean() == pytest.approx(1, abs=0.05)
+    assert (world.step_NLD[world.slip_NL1[..., 0] == 0] == 0).all()
+
+
+@pytest.mark.parametrize("clash", [0.0, 1.0])
+def test_tiers_of_a_family_have_features_in_common_up_to_a_sign(clash):
+    world = World(replace(SMALL, memory=0.0, width=4000, share=0.4, clash=clash), 0)
+    first_ND = world.step_NLD[:, 0]
+    mine = world.family_N == 1  # shares .6 of its squared length
+    same = [
+        first_ND[mine & (world.tier_N == t)] @ first_ND[mine & (world.tier_N == u)].T
+        for t, u in ((0, 0), (0, 1))
+    ]
+    assert np.median(same[0]) == pytest.approx(0.6, abs=0.06)
+    assert abs(np.median(same[1])) == pytest.approx(0.6 * clash, abs=0.06)
+
+
+def test_half_of_what_is_wrong_at_first_is_one_misconception():
+    wrong_NLC = np.exp(World(SMALL, 0).base_NLC[:, 0, 1:].astype(float))
+    np.testing.assert_allclose(wrong_NLC.max(-1) / wrong_NLC.sum(-1), 0.5, rtol=1e-5)
 
 
 def test_what_is_learnt_by_heart_helps_no_other_prompt():
@@ -87,7 +119,7 @@ def test_what_is_learnt_by_heart_helps_no_other_prompt():
         world = World(replace(SMALL, memory=memory, width=512, drift=0.0), 0)
         policy, seen, slot_R = Policy(world, 1.0), np.arange(SMALL.train), np.arange(SMALL.train)
         before = policy.success(seen).mean(), policy.success(world.test_N).mean()
-        right_RL = np.zeros(world.fact_NL[seen].shape, np.int64)
+        right_RL = np.zeros(world.fact_NL[seen].shape)  # the least number chooses what is right
         for _ in range(10):
             policy.ascend(Look(policy, seen).gradient(slot_R, right_RL, np.ones(SMALL.train)))
         after = policy.success(seen).mean(), policy.success(world.test_N).mean()
@@ -99,24 +131,27 @@ def test_what_is_learnt_by_heart_helps_no_other_prompt():
 
 
 def test_drift_grows_with_the_square_of_the_rate():
-    moved = []
+    moved, world = [], World(replace(SMALL, width=500), 0)
     for lr in (1.0, 2.0):
-        policy = Policy(World(SMALL, 0), lr)
-        before_FC = policy.base_FC.copy()
+        policy = Policy(world, lr)
         for _ in range(64):
-            policy.ascend(np.zeros_like(policy.weights_DC))
-        moved.append((policy.base_FC - before_FC)[:-1].std())
+            policy.ascend(np.zeros(policy.weights_DC.size + 1, np.float32))
+        moved.append(policy.fade_D.std())
+        assert (policy.weights_DC == 0).all()
     assert moved[0] == pytest.approx(SMALL.drift * SMALL.speed * 8, rel=0.1)
     assert moved[1] == pytest.approx(4 * moved[0], rel=1e-3)
 
 
-def test_samples_come_as_often_as_the_policy_says():
+def test_choices_come_as_often_as_the_policy_says():
     world = World(SMALL, 0)
-    look = Look(Policy(world, 1.0), np.arange(1))
-    slot_R = np.zeros(40_000, np.int64)
-    choice_RL = look.sample(slot_R, np.random.default_rng(0))
-    solved = (choice_RL == 0).all(1).mean()
-    assert solved == pytest.approx(look.success_N[0], abs=0.01)
+    look, slot_R = Look(Policy(world, 1.0), np.arange(1)), np.zeros(40_000, np.int64)
+    drawn_RL = np.random.default_rng(0).random((40_000, world.fact_NL.shape[1]))
+    choice_RL = look.choice(slot_R, drawn_RL)
+    assert (choice_RL == 0).all(1).mean() == pytest.approx(look.success_N[0], abs=0.01)
+    probability_RL = look.probability(slot_R, drawn_RL)
+    for choice in range(SMALL.choices):
+        at = choice_RL[:, 0] == choice
+        assert at.mean() == pytest.approx(probability_RL[at, 0].mean(), abs=0.01)
 
 
 def test_advantages_are_trls():
@@ -130,19 +165,28 @@ def test_advantages_are_trls():
         group = torch.tensor(reward_R[slot_R == slot])
         expected = (group - group.mean()) / (group.std() + 1e-4)
         np.testing.assert_allclose(found_R[slot_R == slot], expected.numpy(), atol=1e-12)
+    unscaled_R = _advantages(slot_R, reward_R, 5, scale=False)
+    for slot in range(5):
+        group = reward_R[slot_R == slot]
+        np.testing.assert_allclose(unscaled_R[slot_R == slot], group - group.mean(), atol=1e-12)
 
 
 def test_adam_is_torchs():
     policy = Policy(World(SMALL, 0), 3.0)
     weights = torch.zeros(policy.weights_DC.shape, dtype=torch.float64, requires_grad=True)
-    adam = torch.optim.Adam([weights], lr=3 * SMALL.speed, maximize=True)
+    sharpness = torch.ones((), dtype=torch.float64, requires_grad=True)
+    rate = 3 * SMALL.speed
+    groups = {"params": [weights]}, {"params": [sharpness], "lr": rate * SMALL.sharpen}
+    adam = torch.optim.Adam(groups, lr=rate, maximize=True)
     rng = np.random.default_rng(0)
     for _ in range(5):
-        gradient = rng.normal(size=policy.weights_DC.shape)
-        policy.ascend(gradient)
-        weights.grad = torch.tensor(gradient)
+        gradient_K = rng.normal(size=policy.weights_DC.size + 1)
+        policy.ascend(gradient_K)
+        weights.grad = torch.tensor(gradient_K[:-1].reshape(weights.shape))
+        sharpness.grad = torch.tensor(gradient_K[-1])
         adam.step()
-    np.testing.assert_allclose(policy.weights_DC, weights.detach().numpy(), rtol=1e-5)
+    np.testing.assert_allclose(policy.weights_DC, weights.detach().numpy(), rtol=1e-5, atol=1e-7)
+    assert policy.sharpness == pytest.approx(sharpness.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
