@@ -108,13 +108,9 @@ def real(folders: list[Path]) -> dict[str, dict[str, Any]]:
 
 def simulated(names: list[str], population: Population, seeds: int, parallel: int) -> Any:
     """mean@8 and pass@8 of the screening's methods by seed, at its rollouts and rate."""
-    methods = yaml.safe_load((ROOT / "studies" / "screening.yaml").read_text())["methods"]
     blocks = []
     for name in names:
-        values = methods[name] or {}
-        changes = {k: v for k, v in values.items() if k.startswith("gdro_") and k != "gdro_preset"}
-        config = method(values.get("gdro_preset", name), changes)
-        training = Training(steps=BUDGET // 256, scale_rewards=values.get("scale_rewards") is None)
+        config, training = configured(name)
         variant = Variant(name=name, config=config, values={})
         blocks.append(Block(training=training, variants=(variant,), values={}))
     with processes(parallel) as pool:
@@ -128,8 +124,31 @@ def simulated(names: list[str], population: Population, seeds: int, parallel: in
     }
 
 
+def configured(name: str) -> tuple[Any, Training]:
+    """A method of the screening, and how it is trained there."""
+    methods = yaml.safe_load((ROOT / "studies" / "screening.yaml").read_text())["methods"]
+    values = methods[name] or {}
+    changes = {k: v for k, v in values.items() if k.startswith("gdro_") and k != "gdro_preset"}
+    training = Training(steps=BUDGET // 256, scale_rewards=values.get("scale_rewards") is None)
+    return method(values.get("gdro_preset", name), changes), training
+
+
+def kind(name: str) -> str:
+    """What a method does first of all."""
+    config, _ = configured(name)
+    if config.replay.successes:
+        return "remembers successes"
+    if config.prompt.realisation == "sample":
+        return "draws by the adversary"
+    if config.select.policy != "uniform":
+        return "chooses prompts"
+    if config.rollout.allocator != "uniform":
+        return "allocates rollouts"
+    return "weighs prompts" if config.prompt.weigh != "none" else "changes the loss"
+
+
 def rho(x: Any, y: Any) -> float:
-    return float(spearmanr(x, y).statistic)
+    return float(spearmanr(x, y)[0])  # pyright: ignore[reportArgumentType]
 
 
 def correlations(rows: list[dict[str, Any]], metric: str) -> dict[str, Any]:
@@ -212,14 +231,40 @@ def page(found: dict[str, Any]) -> str:
             cells += [f"{np.mean(x[m]):.3f}" for x in (row["real"], row["simulated"])]
             cells.append(f"{row['off'][m]:+d}" if row["off"] else "")
         lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        "", "Rank off: places that the simulation puts the method too high. By what a method does, "
+        "in the mean:", "", "| it | methods | mean@8 | pass@8 |", "| --- | --- | --- | --- |",
+    ]  # fmt: skip
+    for name, members in kinds(found["rows"]).items():
+        cells = [f"{np.mean([row['off'][m] for row in members]):+.0f}" for m in METRICS]
+        lines.append(f"| {name} | {len(members)} | {' | '.join(cells)} |")
+    spread = [
+        [np.std([np.mean(row[x][m]) for row in found["rows"] if row["off"]]) for m in METRICS]
+        for x in ("real", "simulated")
+    ]
+    lines += [
+        "", "Methods differ too little in it: the standard deviation over methods is "
+        f"{spread[1][0]:.3f} in mean@8 and {spread[1][1]:.3f} in pass@8, in truth {spread[0][0]:.3f}"
+        f" and {spread[0][1]:.3f} (noise included).",
+    ]  # fmt: skip
     times = [row["simulated"]["milliseconds"] for row in found["rows"]]
     lines += [
-        "", "Rank off: places that the simulation puts the method too high.", "",
+        "",
         f"The median method's run took {np.median(times):.0f} ms of processor time "
         f"({min(times):.0f} to {max(times):.0f} by method) on a shared machine."
         + (f" {found['speed']}." if "speed" in found else ""), "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def kinds(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The rows judged by what the methods do, those put too high first."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["off"]:
+            found.setdefault(kind(row["method"]), []).append(row)
+    off = {n: np.mean([row["off"][m] for row in r for m in METRICS]) for n, r in found.items()}
+    return {name: found[name] for name in sorted(found, key=lambda name: -off[name])}
 
 
 def judged_size(by_metric: dict[str, Any]) -> int:

@@ -86,6 +86,8 @@ def test_the_gradient_is_autograds():
     expected = [*weights.grad.numpy().ravel(), sharpness.grad.item()]
     found = look.gradient(slot_R, drawn_RL, weight_R)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+    nothing = look.gradient(slot_R, drawn_RL, np.zeros(len(slot_R)))  # no group has both rewards
+    np.testing.assert_array_equal(nothing, np.zeros_like(found))
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.3, 0.8])
@@ -265,54 +267,77 @@ def test_a_recorded_run_reads_as_it_was(tmp_path):
 
 def test_calibration_recovers_the_speed_of_learning(tmp_path):
     training = Training(steps=40, prompts=16)
-    for seed in (10, 11, 12, 13):
-        recorded_run(tmp_path / str(seed), SMALL, training, seed)
     runs = [tmp_path / str(seed) for seed in (10, 11, 12, 13)]
-    wrong = replace(SMALL, train=99, test=99, shares=(0.9, 0.1), rates=(0.9, 0.8), speed=0.005)
-    found = calibrate(runs, wrong, fit=("speed",), rounds=6, seeds=4)
-    assert (found.population.train, found.population.test) == (SMALL.train, SMALL.test)
-    assert found.population.shares == pytest.approx(SMALL.shares)
-    assert found.population.rates == pytest.approx(SMALL.rates, abs=0.03)  # of the held-out
+    for run in runs:
+        recorded_run(run, SMALL, training, int(run.name))
+    target = recorded(runs)
+    assert (target.train, target.test) == (SMALL.train, SMALL.test)
+    assert target.shares == pytest.approx(SMALL.shares)
+    assert target.rates == pytest.approx(SMALL.rates, abs=0.03)  # of the held-out
+    wrong = replace(SMALL, train=99, test=99, shares=(0.9, 0.1), rates=(0.9, 0.8), speed=0.001)
+    said = []
+    found = calibrate(target, wrong, fit=("speed",), rounds=6, seeds=4, say=said.append)
     assert 0.7 < found.population.speed / SMALL.speed < 1.4
-    untrained = calibrate(runs, replace(wrong, speed=0.001), fit=("slip",), rounds=1, seeds=2)
+    assert said
+    untrained = calibrate(target, wrong, rounds=0, seeds=2)
     assert found.error < 0.06 < untrained.error
+    (statistics,) = found.simulated
+    left = statistics - target.runs[0].statistics(target.shares)
+    assert 0.3 * found.error < np.sqrt((left**2).mean()) < 3 * found.error
 
 
-def test_scores_without_a_trace_count_as_far_as_they_go(tmp_path):
-    training = Training(steps=40, prompts=16)
-    recorded_run(tmp_path, SMALL, training, 10)
-    after = simulate(method("grpo", {}), SMALL, replace(training, lr=2.0), 11)["after"]
-    grpo, twice = method("grpo", {}), replace(training, lr=2.0)
-    mean, passed = after["tier_mean@8"], after["tier_pass@8"]
-    known = Scores(config=grpo, training=twice, mean=mean, passed=passed)
-    found = calibrate([tmp_path], SMALL, scores=[known], fit=("speed",), rounds=1, seeds=1)
-    unknown = np.isnan(found.recorded)
-    assert unknown.sum() == 12
-    in_all = np.dot(found.population.shares, passed)
-    np.testing.assert_allclose(found.recorded[-3:], [*passed, in_all])
-    assert np.isfinite(found.error)
+def test_recorded_runs_are_kept_and_runs_of_one_configuration_pooled(tmp_path):
+    runs = [tmp_path / str(seed) for seed in (0, 1)]
+    means = [recorded_run(run, SMALL, SHORT, int(run.name))["after"]["tier_mean@8"] for run in runs]
+    target = recorded(runs)
+    assert [r.seeds for r in target.runs] == [2]
+    assert target.runs[0].mean == pytest.approx(np.mean(means, axis=0))
+    file = tmp_path / "recorded.json"
+    file.write_text(json.dumps(target.to_dict()))
+    assert recorded([file]) == target
+    file.write_text("{}")
+    with pytest.raises(DataError, match="holds no recorded runs"):
+        recorded([file])
+
+
+def test_scores_without_a_trace_count_as_far_as_they_go():
+    grpo, training = method("grpo", {}), Training(steps=40, prompts=16, lr=2.0)
+    after = simulate(grpo, SMALL, training, 11)["after"]
+    mean, passed = tuple(after["tier_mean@8"]), tuple(after["tier_pass@8"])
+    known = Runs(config=grpo, training=training, seeds=1, mean=mean, passed=passed)
+    statistics = known.statistics(SMALL.shares)
+    assert np.isnan(statistics[:12]).all()
+    np.testing.assert_allclose(statistics[12:], [*mean, np.mean(mean), *passed, np.mean(passed)])
+    data = {"shares": SMALL.shares, "rates": SMALL.rates, "train": SMALL.train, "test": SMALL.test}
+    found = calibrate(Recorded(**data, runs=(known,)), SMALL, rounds=0, seeds=1)
+    assert found.error < 0.15
     with pytest.raises(DataError, match="2 tiers"):
-        calibrate([tmp_path], SMALL, scores=[replace(known, mean=[0.5])])
+        Recorded(**data, runs=(replace(known, mean=(0.5,)),))
 
 
-def test_a_point_of_the_search_is_a_population_and_back():
-    point = _point(SMALL, tuple(FITTED))
-    assert _at(SMALL, tuple(FITTED), point) == SMALL
+def test_the_search_begins_in_the_middle_and_stays_within_the_bounds():
+    names = tuple(FITTED)
+    for place in (0.0, 0.5, 1.0):
+        found = vars(_at(SMALL, names, np.full(len(names), place)))
+        for name, (low, high, logarithmic) in FITTED.items():
+            expected = low * (high / low) ** place if logarithmic else low + place * (high - low)
+            assert found[name] == pytest.approx(expected, rel=0.01), name
 
 
 def test_calibration_needs_evaluations(tmp_path):
     simulate(method("grpo", {}), SMALL, SHORT, 0, tmp_path / "trace.jsonl")
     with pytest.raises(DataError, match="no evaluation after"):
-        calibrate([tmp_path])
+        recorded([tmp_path])
 
 
 def test_the_default_population_is_the_one_that_was_validated():
-    """Its numbers in docs/results are of the defaults."""
-    kept = json.loads((ROOT / "docs" / "results" / "simulator.json").read_text())["population"]
-    default = vars(Population())
-    assert kept.keys() == default.keys()
-    for name, value in kept.items():
-        assert default[name] == pytest.approx(value, rel=2e-3), name  # shares, rates are rounded
+    """Its numbers in docs/results are of the defaults, and of the recorded runs' data."""
+    folder = ROOT / "docs" / "results" / "simulator"
+    kept = json.loads((folder / "results.json").read_text())["population"]
+    assert json.loads(json.dumps(vars(Population()))) == kept
+    target = recorded([folder / "recorded.json"])
+    for name in ("shares", "rates", "train", "test"):
+        assert getattr(Population(), name) == pytest.approx(getattr(target, name), rel=1e-3), name
 
 
 def test_a_grid_makes_rows_of_settings_and_tables_of_training():
@@ -364,6 +389,18 @@ def test_the_command_writes_its_tables(tmp_path, capsys):
     assert block["methods"]["replay"]["difference"]["pass@8"]["pairs"] == 3
     assert "| replay |" in (tmp_path / "out" / "results.md").read_text()
     assert "simulated, not trained" in capsys.readouterr().out
+
+
+def test_the_command_calibrates(tmp_path, capsys):
+    recorded_run(tmp_path / "run", SMALL, SHORT, 0)
+    out, flags = tmp_path / "out", ["--rounds", "0", "--parallel", "1"]
+    assert main(["simulate", "--calibrate", str(tmp_path / "run"), "--out", str(out), *flags]) == 0
+    file = str(out / "recorded.json")
+    assert main(["simulate", "--calibrate", file, "--out", str(tmp_path / "again"), *flags]) == 0
+    first, again = ((tmp_path / f / "population.json").read_text() for f in ("out", "again"))
+    assert first == again
+    assert json.loads(first)["train"] == SMALL.train
+    assert "missed by" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ class Look:
         by_odds_PLC = by_odds.astype(np.float32).reshape(shape)[live_P]
         by_odds_PLC -= by_odds_PLC.sum(-1, keepdims=True) * self._softmax_PLC[live_P]
         by_odds_SC = by_odds_PLC.reshape(-1, shape[-1])
-        step_SD = self._step_PLD[live_P].reshape(len(by_odds_SC), -1)
+        step_SD = self._step_PLD[live_P].reshape(-1, self._step_PLD.shape[-1])
         by_sharpness = np.vdot(by_odds_PLC, self._base_PLC[live_P])
         return np.append(step_SD.T @ by_odds_SC, by_sharpness)
 

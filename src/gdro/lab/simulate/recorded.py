@@ -83,17 +83,12 @@ class Recorded:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Recorded":
         """What `to_dict` made."""
-        runs = tuple(
-            Runs(
-                **_tuples(run)
-                | {
-                    "config": ControllerConfig.from_dict(run["config"]),
-                    "training": Training(**run["training"]),
-                }
-            )
-            for run in values["runs"]
-        )
-        return cls(**_tuples(values) | {"runs": runs})
+        runs = []
+        for run in values["runs"]:
+            config = ControllerConfig.from_dict(run["config"])
+            made: dict[str, Any] = {"config": config, "training": Training(**run["training"])}
+            runs.append(Runs(**_tuples(run) | made))
+        return cls(**_tuples({**values, "runs": runs}))
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
@@ -207,4 +202,4 @@ def _grouped(loaded: list[_Loaded], tiers: list[str]) -> list[Runs]:
 
 def by_stage(steps: Sequence[float] | FloatArray) -> FloatArray:
     """Means over the stages of a run."""
-    return np.array([np.mean(part) for part in np.array_split(steps, STAGES)])
+    return np.array([float(np.mean(part)) for part in np.array_split(steps, STAGES)])

@@ -212,7 +212,7 @@ class _Run:
         return Outcome(
             prompt_R=prompt_R,
             slot_R=slot_R,
-            correct_R=look.right(slot_R, drawn_RL).all(1).astype(np.float64),
+            correct_R=np.asarray(look.right(slot_R, drawn_RL).all(1), np.float64),
             tokens_R=self.world.length_N[prompt_R],
         )
 
