@@ -20,14 +20,14 @@ from gdro.lab.simulate.recorded import STAGES, Recorded, Runs, by_stage
 from gdro.lab.simulate.run import simulate
 
 FITTED = {
-    "speed": (0.005, 0.05, True),
+    "speed": (0.001, 0.1, True),
     "share": (0.0, 0.5, False),
-    "clash": (0.0, 1.0, False),
+    "common": (0.0, 0.1, False),
     "memory": (0.0, 0.8, False),
-    "width": (50, 500, True),
-    "slip": (0.0, 0.03, False),
-    "sharpen": (0.1, 4.0, True),
-    "drift": (1.0, 20.0, True),
+    "width": (16, 512, True),
+    "spread": (0.0, 3.0, False),
+    "slip": (0.0, 0.1, False),
+    "drift": (0.0, 10.0, False),
 }
 """Bounds of what is fitted, and whether on a log scale. The search begins in the middle."""
 

@@ -13,56 +13,46 @@ _EVERY = 8  # updates between two draws of the drift, which is as large as if th
 
 
 class Policy:
-    """What is known, softmax(s base_f + x W), but for slips to any wrong choice.
+    """What is known, softmax(base_f + x W), but for slips to any wrong choice.
 
-        pi(c | n, f) = (1 - slip) softmax(s_nf base_f + x_nf W)_c + slip / (C - 1) [c is wrong]
-        s_nf = sharpness + x_nf fade
+        pi(c | n, f) = (1 - slip) softmax(base_f + x_nf W)_c + slip / (C - 1) [c is wrong]
 
-    x_nf are the features of fact f in prompt n. W and the sharpness are learnt by Adam (rates .9
-    and .999, as trainers have it). The sharpness, 1 at first, belongs to all facts alike: learning
-    anything makes the model surer of all that it believed, right or wrong. With every update the
-    fade moves at random, by `drift` times lr times the rate: what a network's updates do to what
-    they are not about, class by class, as far as its facts have features in common. It is of second
-    order in the rate, as the linear part is in the features; so it sets a limit to the rate.
+    x_nf are the features of fact f in prompt n. W is learnt by Adam (rates .9 and .999, as trainers
+    have it). With every update base_f moves at random, by `drift` times lr times the rate: what a
+    network's updates do to what they are not about. It is of second order in the rate, as the
+    linear part is in the features; so it is what sets a limit to the rate.
 
     Attributes:
         world: The facts and prompts.
+        base_FC: float32, log-odds without W.
         weights_DC: float32, W, zeros at first.
-        fade_D: float32, zeros at first.
     """
 
     def __init__(self, world: World, lr: float) -> None:
         self.world = world
         self._rate = world.population.speed * lr
         self._drift = world.population.drift * self._rate * lr * math.sqrt(_EVERY)
-        shape = world.step_NLD.shape[-1], world.base_NLC.shape[-1]
-        self._all_K = np.zeros(math.prod(shape) + 1, np.float32)
-        self.weights_DC = self._all_K[:-1].reshape(shape)
-        self._first_K, self._second_K = np.zeros_like(self._all_K), np.zeros_like(self._all_K)
-        self._rate_K = np.full_like(self._all_K, self._rate)
-        self._rate_K[-1] *= world.population.sharpen
+        self.weights_DC = np.zeros((world.step_NLD.shape[-1], world.base_FC.shape[-1]), np.float32)
+        self._first_DC = np.zeros_like(self.weights_DC)
+        self._second_DC = np.zeros_like(self.weights_DC)
         self._updates = 0
-        self.fade_D = np.zeros(shape[0], np.float32)
+        self.base_FC = world.base_FC.copy()
         self._rng = np.random.default_rng([world.seed, 0xD])
 
     def success(self, prompt_N: IntArray) -> np.ndarray:
         """float64 [N], probability that every step of a prompt is right."""
         return Look(self, prompt_N).success_N
 
-    @property
-    def sharpness(self) -> np.float32:
-        """What base_f is multiplied by."""
-        return 1 + self._all_K[-1]
-
-    def ascend(self, gradient_K: np.ndarray) -> None:
-        """One step of Adam along the gradient by W and the sharpness."""
+    def ascend(self, gradient_DC: np.ndarray) -> None:
+        """One step of Adam."""
         self._updates += 1
-        self._first_K += 0.1 * (gradient_K - self._first_K)
-        self._second_K += 0.001 * (gradient_K**2 - self._second_K)
-        deviation_K = np.sqrt(self._second_K / (1 - 0.999**self._updates)) + 1e-8
-        self._all_K += self._rate_K / (1 - 0.9**self._updates) * self._first_K / deviation_K
+        self._first_DC += 0.1 * (gradient_DC - self._first_DC)
+        self._second_DC += 0.001 * (gradient_DC**2 - self._second_DC)
+        deviation_DC = np.sqrt(self._second_DC / (1 - 0.999**self._updates)) + 1e-8
+        self.weights_DC += self._rate / (1 - 0.9**self._updates) * self._first_DC / deviation_DC
         if self._drift and self._updates % _EVERY == 0:
-            self.fade_D += self._drift * self._rng.standard_normal(len(self.fade_D), np.float32)
+            noise_FC = self._rng.standard_normal(self.base_FC.shape, np.float32)
+            self.base_FC[:-1] += self._drift * noise_FC[:-1]
 
 
 class Look:
@@ -75,15 +65,15 @@ class Look:
 
     def __init__(self, policy: Policy, prompt_P: IntArray) -> None:
         world, weights_DC = policy.world, policy.weights_DC
-        shape = (len(prompt_P), *world.base_NLC.shape[1:])
+        fact_PL, choices = world.fact_NL.take(prompt_P, 0), weights_DC.shape[1]
         self._step_PLD = world.step_NLD.take(prompt_P, 0)
-        self._base_PLC = world.base_NLC.take(prompt_P, 0)
-        odds_PLC = (self._step_PLD.reshape(-1, len(weights_DC)) @ weights_DC).reshape(shape)
-        sharp_PL1 = policy.sharpness + (self._step_PLD @ policy.fade_D)[..., None]
-        odds_PLC += sharp_PL1 * self._base_PLC
+        odds_PLC = policy.base_FC.take(fact_PL, 0)
+        odds_PLC += (self._step_PLD.reshape(-1, len(weights_DC)) @ weights_DC).reshape(
+            odds_PLC.shape
+        )
         odds_PLC -= odds_PLC[..., RIGHT, None].copy()
         odds_PLC = np.exp(np.clip(odds_PLC, -_MOST, _MOST, out=odds_PLC), out=odds_PLC)
-        odds_PLC /= (odds_PLC @ np.ones(shape[-1], np.float32))[..., None]
+        odds_PLC /= (odds_PLC @ np.ones(choices, np.float32))[..., None]
         self._softmax_PLC = odds_PLC
         self._slip_PL1 = world.slip_NL1.take(prompt_P, 0)
         self._right_PL = odds_PLC[..., RIGHT] * (1 - self._slip_PL1[..., 0])
@@ -117,7 +107,7 @@ class Look:
         return self._pi_PLC.ravel()[self._place(slot_R, drawn_RL)]
 
     def gradient(self, slot_R: IntArray, drawn_RL: np.ndarray, weight_R: np.ndarray) -> np.ndarray:
-        """[K], of sum_R weight_R sum_L log pi(choice) by W, flat, and by the sharpness."""
+        """[D, C], of sum_R weight_R sum_L log pi(choice) by W."""
         live_R = np.flatnonzero(weight_R)  # most groups have one reward, and no gradient
         slot_R, weight_R = slot_R[live_R], weight_R[live_R]
         place_RL, shape = self._place(slot_R, drawn_RL[live_R]), self._softmax_PLC.shape
@@ -131,8 +121,7 @@ class Look:
         by_odds_PLC -= by_odds_PLC.sum(-1, keepdims=True) * self._softmax_PLC[live_P]
         by_odds_SC = by_odds_PLC.reshape(-1, shape[-1])
         step_SD = self._step_PLD[live_P].reshape(-1, self._step_PLD.shape[-1])
-        by_sharpness = np.vdot(by_odds_PLC, self._base_PLC[live_P])
-        return np.append(step_SD.T @ by_odds_SC, by_sharpness)
+        return step_SD.T @ by_odds_SC
 
     def _place(self, slot_R: IntArray, drawn_RL: np.ndarray) -> IntArray:
         """Of every choice, in flattened [P, L, C]."""
