@@ -16,14 +16,16 @@ from gdro.core.trace import read_trace
 from gdro.lab.folder import append_jsonl
 from gdro.lab.simulate import (
     Population,
-    Scores,
+    Recorded,
+    Runs,
     Training,
     World,
     calibrate,
+    recorded,
     simulate,
     variants,
 )
-from gdro.lab.simulate.calibrate import FITTED, _at, _point
+from gdro.lab.simulate.calibrate import FITTED, _at
 from gdro.lab.simulate.policy import Look, Policy
 from gdro.lab.simulate.run import _advantages
 from gdro.lab.simulate.settings import from_flags, method
@@ -55,30 +57,38 @@ def test_the_gradient_is_autograds():
     policy.weights_DC += rng.normal(size=policy.weights_DC.shape) / 4
     prompt_P, slot_R = np.arange(6), np.repeat(np.arange(6), 3)
     look = Look(policy, prompt_P)
-    choice_RL, weight_R = look.sample(slot_R, rng), rng.normal(size=len(slot_R))
-    assert set(np.unique(choice_RL == 0)) == {True, False}
+    drawn_RL = rng.random((len(slot_R), world.fact_NL.shape[1]))
+    choice_RL, weight_R = look.choice(slot_R, drawn_RL), rng.normal(size=len(slot_R))
+    weight_R[slot_R == 2] = 0  # a group of one reward
+    right_RL = choice_RL == 0
+    assert set(np.unique(right_RL)) == {True, False}
+    assert (right_RL == look.right(slot_R, drawn_RL)).all()
 
     weights = torch.tensor(policy.weights_DC, dtype=torch.float64, requires_grad=True)
-    fact_RL = world.fact_NL[prompt_P][slot_R]
-    there_RL = torch.tensor(fact_RL < len(world.base_FC) - 1)
-    features_RLD = torch.tensor(world.features_FD[fact_RL] + world.own_ND[prompt_P[slot_R], None])
-    odds = torch.tensor(world.base_FC[fact_RL]) + features_RLD.double() @ weights
+    prompt_R = prompt_P[slot_R]
+    there_RL = torch.tensor(world.slip_NL1[prompt_R, :, 0] > 0)
+    step_RLD = torch.tensor(world.step_NLD[prompt_R]).double()
+    odds = torch.tensor(world.base_FC[world.fact_NL[prompt_R]]) + step_RLD @ weights
     pi = (1 - SMALL.slip) * torch.softmax(odds, -1)
     pi = torch.cat([pi[..., :1], pi[..., 1:] + SMALL.slip / (SMALL.choices - 1)], -1)
-    log_RL = pi.gather(-1, torch.tensor(choice_RL)[..., None])[..., 0].log()
-    log_RL = torch.where(there_RL, log_RL, 0.0)  # and a step that there is not is right
-    assert (choice_RL[~there_RL.numpy()] == 0).all()
+    pi_RL = pi.gather(-1, torch.tensor(choice_RL)[..., None])[..., 0]
+    log_RL = torch.where(there_RL, pi_RL.log(), 0.0)  # and a step that there is not is right
+    assert right_RL[~there_RL.numpy()].all()
+    np.testing.assert_allclose(
+        look.probability(slot_R, drawn_RL)[there_RL], pi_RL.detach()[there_RL], rtol=1e-4
+    )
     (log_RL.sum(1) * torch.tensor(weight_R)).sum().backward()
     assert weights.grad is not None
-    found = look.gradient(slot_R, choice_RL, weight_R)
+    found = look.gradient(slot_R, drawn_RL, weight_R)
     np.testing.assert_allclose(found, weights.grad.numpy(), rtol=1e-3, atol=1e-5)
+    nothing = look.gradient(slot_R, drawn_RL, np.zeros(len(slot_R)))  # no group has both rewards
+    np.testing.assert_array_equal(nothing, np.zeros_like(found))
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.3, 0.8])
 def test_the_features_of_a_step_have_one_length_whatever_is_its_prompts_own(memory):
     world = World(replace(SMALL, memory=memory, width=256), 0)
-    first_ND = world.features_FD[world.fact_NL[:, 0]] + world.own_ND
-    assert (first_ND**2).sum(1).mean() == pytest.approx(1, abs=0.05)
+    assert (world.step_NLD[:, 0] ** 2).sum(1).mean() == pytest.approx(1, abs=0.05)
 
 
 def test_what_is_learnt_by_heart_helps_no_other_prompt():
@@ -87,7 +97,7 @@ def test_what_is_learnt_by_heart_helps_no_other_prompt():
         world = World(replace(SMALL, memory=memory, width=512, drift=0.0), 0)
         policy, seen, slot_R = Policy(world, 1.0), np.arange(SMALL.train), np.arange(SMALL.train)
         before = policy.success(seen).mean(), policy.success(world.test_N).mean()
-        right_RL = np.zeros(world.fact_NL[seen].shape, np.int64)
+        right_RL = np.zeros(world.fact_NL[seen].shape)  # the least number chooses what is right
         for _ in range(10):
             policy.ascend(Look(policy, seen).gradient(slot_R, right_RL, np.ones(SMALL.train)))
         after = policy.success(seen).mean(), policy.success(world.test_N).mean()
@@ -105,18 +115,21 @@ def test_drift_grows_with_the_square_of_the_rate():
         before_FC = policy.base_FC.copy()
         for _ in range(64):
             policy.ascend(np.zeros_like(policy.weights_DC))
-        moved.append((policy.base_FC - before_FC)[:-1].std())
+        moved.append((policy.base_FC[:-1] - before_FC[:-1]).std())
     assert moved[0] == pytest.approx(SMALL.drift * SMALL.speed * 8, rel=0.1)
     assert moved[1] == pytest.approx(4 * moved[0], rel=1e-3)
 
 
-def test_samples_come_as_often_as_the_policy_says():
+def test_choices_come_as_often_as_the_policy_says():
     world = World(SMALL, 0)
-    look = Look(Policy(world, 1.0), np.arange(1))
-    slot_R = np.zeros(40_000, np.int64)
-    choice_RL = look.sample(slot_R, np.random.default_rng(0))
-    solved = (choice_RL == 0).all(1).mean()
-    assert solved == pytest.approx(look.success_N[0], abs=0.01)
+    look, slot_R = Look(Policy(world, 1.0), np.arange(1)), np.zeros(40_000, np.int64)
+    drawn_RL = np.random.default_rng(0).random((40_000, world.fact_NL.shape[1]))
+    choice_RL = look.choice(slot_R, drawn_RL)
+    assert (choice_RL == 0).all(1).mean() == pytest.approx(look.success_N[0], abs=0.01)
+    probability_RL = look.probability(slot_R, drawn_RL)
+    for choice in range(SMALL.choices):
+        at = choice_RL[:, 0] == choice
+        assert at.mean() == pytest.approx(probability_RL[at, 0].mean(), abs=0.01)
 
 
 def test_advantages_are_trls():
@@ -130,6 +143,10 @@ def test_advantages_are_trls():
         group = torch.tensor(reward_R[slot_R == slot])
         expected = (group - group.mean()) / (group.std() + 1e-4)
         np.testing.assert_allclose(found_R[slot_R == slot], expected.numpy(), atol=1e-12)
+    unscaled_R = _advantages(slot_R, reward_R, 5, scale=False)
+    for slot in range(5):
+        group = reward_R[slot_R == slot]
+        np.testing.assert_allclose(unscaled_R[slot_R == slot], group - group.mean(), atol=1e-12)
 
 
 def test_adam_is_torchs():
@@ -142,7 +159,7 @@ def test_adam_is_torchs():
         policy.ascend(gradient)
         weights.grad = torch.tensor(gradient)
         adam.step()
-    np.testing.assert_allclose(policy.weights_DC, weights.detach().numpy(), rtol=1e-5)
+    np.testing.assert_allclose(policy.weights_DC, weights.detach().numpy(), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -221,54 +238,73 @@ def test_a_recorded_run_reads_as_it_was(tmp_path):
 
 def test_calibration_recovers_the_speed_of_learning(tmp_path):
     training = Training(steps=40, prompts=16)
-    for seed in (10, 11, 12, 13):
-        recorded_run(tmp_path / str(seed), SMALL, training, seed)
     runs = [tmp_path / str(seed) for seed in (10, 11, 12, 13)]
-    wrong = replace(SMALL, train=99, test=99, shares=(0.9, 0.1), rates=(0.9, 0.8), speed=0.005)
-    found = calibrate(runs, wrong, fit=("speed",), rounds=6, seeds=4)
-    assert (found.population.train, found.population.test) == (SMALL.train, SMALL.test)
-    assert found.population.shares == pytest.approx(SMALL.shares)
-    assert found.population.rates == pytest.approx(SMALL.rates, abs=0.03)  # of the held-out
+    for run in runs:
+        recorded_run(run, SMALL, training, int(run.name))
+    target = recorded(runs)
+    assert (target.train, target.test) == (SMALL.train, SMALL.test)
+    assert target.shares == pytest.approx(SMALL.shares)
+    assert target.rates == pytest.approx(SMALL.rates, abs=0.03)  # of the held-out
+    wrong = replace(SMALL, train=99, test=99, shares=(0.9, 0.1), rates=(0.9, 0.8), speed=0.001)
+    said = []
+    found = calibrate(target, wrong, fit=("speed",), rounds=6, seeds=4, say=said.append)
     assert 0.7 < found.population.speed / SMALL.speed < 1.4
-    untrained = calibrate(runs, replace(wrong, speed=0.001), fit=("slip",), rounds=1, seeds=2)
+    assert said
+    untrained = calibrate(target, wrong, rounds=0, seeds=2)
     assert found.error < 0.06 < untrained.error
+    (statistics,) = found.simulated
+    left = statistics - target.runs[0].statistics(target.shares)
+    assert 0.3 * found.error < np.sqrt((left**2).mean()) < 3 * found.error
 
 
-def test_scores_without_a_trace_count_as_far_as_they_go(tmp_path):
-    training = Training(steps=40, prompts=16)
-    recorded_run(tmp_path, SMALL, training, 10)
-    after = simulate(method("grpo", {}), SMALL, replace(training, lr=2.0), 11)["after"]
-    grpo, twice = method("grpo", {}), replace(training, lr=2.0)
-    mean, passed = after["tier_mean@8"], after["tier_pass@8"]
-    known = Scores(config=grpo, training=twice, mean=mean, passed=passed)
-    found = calibrate([tmp_path], SMALL, scores=[known], fit=("speed",), rounds=1, seeds=1)
-    unknown = np.isnan(found.recorded)
-    assert unknown.sum() == 12
-    in_all = np.dot(found.population.shares, passed)
-    np.testing.assert_allclose(found.recorded[-3:], [*passed, in_all])
-    assert np.isfinite(found.error)
+def test_recorded_runs_are_kept_and_runs_of_one_configuration_pooled(tmp_path):
+    runs = [tmp_path / str(seed) for seed in (0, 1)]
+    means = [recorded_run(run, SMALL, SHORT, int(run.name))["after"]["tier_mean@8"] for run in runs]
+    target = recorded(runs)
+    assert [r.seeds for r in target.runs] == [2]
+    assert target.runs[0].mean == pytest.approx(np.mean(means, axis=0))
+    file = tmp_path / "recorded.json"
+    file.write_text(json.dumps(target.to_dict()))
+    assert recorded([file]) == target
+    file.write_text("{}")
+    with pytest.raises(DataError, match="holds no recorded runs"):
+        recorded([file])
+
+
+def test_scores_without_a_trace_count_as_far_as_they_go():
+    grpo, training = method("grpo", {}), Training(steps=40, prompts=16, lr=2.0)
+    after = simulate(grpo, SMALL, training, 11)["after"]
+    mean, passed = tuple(after["tier_mean@8"]), tuple(after["tier_pass@8"])
+    known = Runs(config=grpo, training=training, seeds=1, mean=mean, passed=passed)
+    statistics = known.statistics(SMALL.shares)
+    assert np.isnan(statistics[:12]).all()
+    np.testing.assert_allclose(statistics[12:], [*mean, np.mean(mean), *passed, np.mean(passed)])
+    data = {"shares": SMALL.shares, "rates": SMALL.rates, "train": SMALL.train, "test": SMALL.test}
+    found = calibrate(Recorded(**data, runs=(known,)), SMALL, rounds=0, seeds=4)
+    assert 0 < found.error < 0.2
     with pytest.raises(DataError, match="2 tiers"):
-        calibrate([tmp_path], SMALL, scores=[replace(known, mean=[0.5])])
+        Recorded(**data, runs=(replace(known, mean=(0.5,)),))
 
 
-def test_a_point_of_the_search_is_a_population_and_back():
-    point = _point(SMALL, tuple(FITTED))
-    assert _at(SMALL, tuple(FITTED), point) == SMALL
+def test_the_search_begins_in_the_middle_and_stays_within_the_bounds():
+    names = tuple(FITTED)
+    for place in (0.0, 0.5, 1.0):
+        found = vars(_at(SMALL, names, np.full(len(names), place)))
+        for name, (low, high, logarithmic) in FITTED.items():
+            expected = low * (high / low) ** place if logarithmic else low + place * (high - low)
+            assert found[name] == pytest.approx(expected, rel=0.01), name
 
 
 def test_calibration_needs_evaluations(tmp_path):
     simulate(method("grpo", {}), SMALL, SHORT, 0, tmp_path / "trace.jsonl")
     with pytest.raises(DataError, match="no evaluation after"):
-        calibrate([tmp_path])
+        recorded([tmp_path])
 
 
 def test_the_default_population_is_the_one_that_was_validated():
     """Its numbers in docs/results are of the defaults."""
-    kept = json.loads((ROOT / "docs" / "results" / "simulator.json").read_text())["population"]
-    default = vars(Population())
-    assert kept.keys() == default.keys()
-    for name, value in kept.items():
-        assert default[name] == pytest.approx(value, rel=2e-3), name  # shares, rates are rounded
+    file = ROOT / "docs" / "results" / "simulator" / "results.json"
+    assert json.loads(json.dumps(vars(Population()))) == json.loads(file.read_text())["population"]
 
 
 def test_a_grid_makes_rows_of_settings_and_tables_of_training():
@@ -320,6 +356,18 @@ def test_the_command_writes_its_tables(tmp_path, capsys):
     assert block["methods"]["replay"]["difference"]["pass@8"]["pairs"] == 3
     assert "| replay |" in (tmp_path / "out" / "results.md").read_text()
     assert "simulated, not trained" in capsys.readouterr().out
+
+
+def test_the_command_calibrates(tmp_path, capsys):
+    recorded_run(tmp_path / "run", SMALL, SHORT, 0)
+    out, flags = tmp_path / "out", ["--rounds", "0", "--parallel", "1"]
+    assert main(["simulate", "--calibrate", str(tmp_path / "run"), "--out", str(out), *flags]) == 0
+    file = str(out / "recorded.json")
+    assert main(["simulate", "--calibrate", file, "--out", str(tmp_path / "again"), *flags]) == 0
+    first, again = ((tmp_path / f / "population.json").read_text() for f in ("out", "again"))
+    assert first == again
+    assert json.loads(first)["train"] == SMALL.train
+    assert "missed by" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,10 @@ class Queues:
 
     def longest(self, waited: Callable[[IntArray], IntArray], beyond: float, most: int) -> IntArray:
         """Takes up to `most` prompts that have waited for more than `beyond`, longest first."""
+        # Whoever is first in a queue has waited longest there: mostly, nobody is late.
+        first = np.concatenate([queue.peek(1) for queue in self._queues])
+        if not (waited(first) > beyond).any():
+            return first[:0]
         found = []
         for queue in self._queues:
             front = queue.peek(most)
@@ -65,6 +69,18 @@ class Queues:
             The prompts, and which classes had fewer.
         """
         chosen, short_C = [np.zeros(0, np.int64)], np.zeros(len(count_C), bool)
+        fronts = [queue.peek(n) for queue, n in zip(self._queues, count_C.tolist(), strict=True)]
+        drawn = np.concatenate(fronts)
+        # Mostly, everybody at the front may be drawn.
+        if (
+            len(drawn) == count_C.sum()
+            and (self._class_of(drawn) == np.repeat(np.arange(len(count_C)), count_C)).all()
+            and (eligible is None or eligible(drawn).all())
+        ):
+            for queue, front in zip(self._queues, fronts, strict=True):
+                queue.take(len(front))
+            self._out = np.concatenate([self._out, drawn])
+            return drawn, short_C
         for c in np.flatnonzero(count_C):
             chosen.append(self._draw(int(c), int(count_C[c]), eligible))
             short_C[c] = len(chosen[-1]) < count_C[c]

@@ -4,8 +4,9 @@
 controller, `study` many of them, `calibrate` the population's parameters from recorded runs.
 """
 
-from gdro.lab.simulate.calibrate import Calibration, Scores, calibrate
+from gdro.lab.simulate.calibrate import Calibration, calibrate
 from gdro.lab.simulate.population import Population, World
+from gdro.lab.simulate.recorded import Recorded, Runs, recorded
 from gdro.lab.simulate.run import Training, simulate
 from gdro.lab.simulate.study import Block, Variant, many, processes, results, variants
 
@@ -13,13 +14,15 @@ __all__ = [
     "Block",
     "Calibration",
     "Population",
-    "Scores",
+    "Recorded",
+    "Runs",
     "Training",
     "Variant",
     "World",
     "calibrate",
     "many",
     "processes",
+    "recorded",
     "results",
     "simulate",
     "variants",

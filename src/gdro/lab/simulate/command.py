@@ -15,6 +15,7 @@ from gdro.lab.compare.table import console_tables, markdown
 from gdro.lab.folder import write_json, write_text
 from gdro.lab.simulate.calibrate import calibrate
 from gdro.lab.simulate.population import Population
+from gdro.lab.simulate.recorded import recorded
 from gdro.lab.simulate.run import Training
 from gdro.lab.simulate.settings import from_flags, value_of
 from gdro.lab.simulate.study import TRAINING, many, processes, results, variants
@@ -27,7 +28,8 @@ a hint for what to train (docs/simulation.md).
   gdro simulate                                     grpo, prompt, rollout, joint; 16 seeds
   gdro simulate --methods grpo,rollout --grid rollout.power=1,2,3
   gdro simulate STUDY.yaml                          the same from a file
-  gdro simulate --calibrate RUN RUN --out FOLDER    fit the population to recorded runs
+  gdro simulate --calibrate RUN RUN --out FOLDER    fit the population to recorded runs, or to
+                                                    what was read off them (recorded.json)
   gdro simulate --population FOLDER/population.json and use it
 
 A study file holds methods (a list of presets, or a mapping such as
@@ -53,6 +55,7 @@ def main(arguments: Sequence[str]) -> int:
         add(f"--{name}", help=Training.__dataclass_fields__[name].metadata["help"])
     add("--population", type=Path, help="file of a population (default: as fitted, see the docs)")
     add("--calibrate", nargs="+", type=Path, metavar="RUN", help="run folders to fit to")
+    add("--rounds", type=int, default=5, help="of the fit; 0: only measure (default: 5)")
     add("--parallel", type=int, default=2, help="processes (default: 2)")
     add("--out", type=Path, help="folder for results.json and results.md, or population.json")
     study: dict[str, Any] = {}
@@ -68,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     console = Console()
     if known.calibrate:
-        return _calibrate(known.calibrate, population, known.parallel, known.out, console)
+        return _calibrate(known, population, console)
 
     _, changes = from_flags(flags)
     named = known.methods.split(",") if known.methods else study.get("methods")
@@ -99,15 +102,15 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _calibrate(
-    runs: list[Path], start: Population, parallel: int, out: Path | None, console: Console
-) -> int:
-    if out is None:
+def _calibrate(known: argparse.Namespace, start: Population, console: Console) -> int:
+    if known.out is None:
         raise ConfigError("--calibrate needs --out, a folder for population.json")
-    with processes(parallel) as pool:
-        found = calibrate(runs, start, pool=pool)
-    write_json(out / "population.json", asdict(found.population))
-    console.print(f"{out}/population.json: statistics missed by {found.error:.3f} (rms)")
+    target = recorded(known.calibrate)
+    with processes(known.parallel) as pool:
+        found = calibrate(target, start, rounds=known.rounds, pool=pool, say=console.print)
+    write_json(known.out / "recorded.json", target.to_dict())
+    write_json(known.out / "population.json", asdict(found.population))
+    console.print(f"{known.out}/population.json: missed by {found.error:.4f} (rms, fresh seeds)")
     return 0
 
 

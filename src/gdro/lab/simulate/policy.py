@@ -1,13 +1,14 @@
 """A softmax policy over the choices of each step, linear in the step's features."""
 
 import math
+from functools import cached_property
 
 import numpy as np
 
 from gdro.core.types import IntArray
 from gdro.lab.simulate.population import RIGHT, World
 
-_MOST = 80  # e to it is a float32
+_MOST = 60  # e to it, and to minus it, is a normal float32
 _EVERY = 8  # updates between two draws of the drift, which is as large as if there were one each
 
 
@@ -31,7 +32,7 @@ class Policy:
         self.world = world
         self._rate = world.population.speed * lr
         self._drift = world.population.drift * self._rate * lr * math.sqrt(_EVERY)
-        self.weights_DC = np.zeros((world.features_FD.shape[1], world.base_FC.shape[1]), np.float32)
+        self.weights_DC = np.zeros((world.step_NLD.shape[-1], world.base_FC.shape[-1]), np.float32)
         self._first_DC = np.zeros_like(self.weights_DC)
         self._second_DC = np.zeros_like(self.weights_DC)
         self._updates = 0
@@ -64,52 +65,66 @@ class Look:
 
     def __init__(self, policy: Policy, prompt_P: IntArray) -> None:
         world, weights_DC = policy.world, policy.weights_DC
-        fact_S, choices = world.fact_NL[prompt_P].ravel(), weights_DC.shape[1]
-        self._features_SD = world.features_FD.take(fact_S, 0)
-        self._own_PD = world.own_ND.take(prompt_P, 0)
-        odds_SC = policy.base_FC.take(fact_S, 0) + self._features_SD @ weights_DC
-        odds_PLC = odds_SC.reshape(len(prompt_P), -1, choices)
-        odds_PLC += (self._own_PD @ weights_DC)[:, None]
+        fact_PL, choices = world.fact_NL.take(prompt_P, 0), weights_DC.shape[1]
+        self._step_PLD = world.step_NLD.take(prompt_P, 0)
+        odds_PLC = policy.base_FC.take(fact_PL, 0)
+        odds_PLC += (self._step_PLD.reshape(-1, len(weights_DC)) @ weights_DC).reshape(
+            odds_PLC.shape
+        )
         odds_PLC -= odds_PLC[..., RIGHT, None].copy()
-        odds_PLC = np.exp(np.minimum(odds_PLC, _MOST, out=odds_PLC), out=odds_PLC)
-        self._softmax_PLC = odds_PLC / odds_PLC.sum(-1, keepdims=True)
-        slip_PL1 = world.slip_F.take(fact_S).reshape(len(prompt_P), -1, 1)
-        self._known_PLC = (1 - slip_PL1) * self._softmax_PLC
-        self._pi_PLC = self._known_PLC + slip_PL1 / (choices - 1)
-        self._pi_PLC[..., RIGHT] = self._known_PLC[..., RIGHT]
+        odds_PLC = np.exp(np.clip(odds_PLC, -_MOST, _MOST, out=odds_PLC), out=odds_PLC)
+        odds_PLC /= (odds_PLC @ np.ones(choices, np.float32))[..., None]
+        self._softmax_PLC = odds_PLC
+        self._slip_PL1 = world.slip_NL1.take(prompt_P, 0)
+        self._right_PL = odds_PLC[..., RIGHT] * (1 - self._slip_PL1[..., 0])
 
     @property
     def success_N(self) -> np.ndarray:
         """Probability that every step of each prompt is right."""
-        return self._pi_PLC[..., RIGHT].astype(np.float64).prod(1)
+        return self._right_PL.astype(np.float64).prod(1)
 
-    def sample(self, slot_R: IntArray, rng: np.random.Generator) -> IntArray:
-        """int64 [R, L], the choice of every step of a rollout of each prompt named."""
-        right_RL = self._pi_PLC[..., RIGHT][slot_R]
-        drawn_RL = rng.random(right_RL.shape)
-        choice_RL = np.zeros(right_RL.shape, np.int64)
-        rollout_W, step_W = np.nonzero(drawn_RL > right_RL)  # only what goes wrong is looked up
-        below_WC = self._pi_PLC.cumsum(-1)[slot_R[rollout_W], step_W, :-1]
+    @cached_property
+    def _pi_PLC(self) -> np.ndarray:
+        slip_PL1 = self._slip_PL1
+        pi_PLC = (1 - slip_PL1) * self._softmax_PLC + slip_PL1 / (self._softmax_PLC.shape[-1] - 1)
+        pi_PLC[..., RIGHT] = self._right_PL
+        return pi_PLC
+
+    def right(self, slot_R: IntArray, drawn_RL: np.ndarray) -> np.ndarray:
+        """bool [R, L], whether `choice` would be right."""
+        return drawn_RL <= self._right_PL[slot_R]
+
+    def choice(self, slot_R: IntArray, drawn_RL: np.ndarray) -> IntArray:
+        """int64 [R, L], what uniform numbers choose at every step of a rollout of each prompt."""
+        choice_RL = np.zeros(drawn_RL.shape, np.int64)
+        rollout_W, step_W = np.nonzero(~self.right(slot_R, drawn_RL))
+        below_WC = self._pi_PLC[slot_R[rollout_W], step_W, :-1].cumsum(-1)
         choice_RL[rollout_W, step_W] = (drawn_RL[rollout_W, step_W, None] > below_WC).sum(-1)
         return choice_RL
 
-    def probability(self, slot_R: IntArray, choice_RL: IntArray) -> np.ndarray:
+    def probability(self, slot_R: IntArray, drawn_RL: np.ndarray) -> np.ndarray:
         """[R, L], pi of every choice."""
-        return self._pi_PLC.ravel()[self._place(slot_R, choice_RL)]
+        return self._pi_PLC.ravel()[self._place(slot_R, drawn_RL)]
 
-    def gradient(self, slot_R: IntArray, choice_RL: IntArray, weight_R: np.ndarray) -> np.ndarray:
+    def gradient(self, slot_R: IntArray, drawn_RL: np.ndarray, weight_R: np.ndarray) -> np.ndarray:
         """[D, C], of sum_R weight_R sum_L log pi(choice) by W."""
-        place_RL, shape = self._place(slot_R, choice_RL), self._pi_PLC.shape
+        live_R = np.flatnonzero(weight_R)  # most groups have one reward, and no gradient
+        slot_R, weight_R = slot_R[live_R], weight_R[live_R]
+        place_RL, shape = self._place(slot_R, drawn_RL[live_R]), self._softmax_PLC.shape
         # A choice that may have been a slip says less of what is known.
-        known_RL = self._known_PLC.ravel()[place_RL] / self._pi_PLC.ravel()[place_RL]
+        known_RL = self._softmax_PLC.ravel()[place_RL] / self._pi_PLC.ravel()[place_RL]
+        known_RL *= 1 - self._slip_PL1[slot_R, :, 0]
         weight_RL = weight_R[:, None] * known_RL
-        by_odds = np.bincount(place_RL.ravel(), weight_RL.ravel(), self._pi_PLC.size)
-        by_odds_PLC = by_odds.astype(np.float32).reshape(shape)
-        by_odds_PLC -= by_odds_PLC.sum(-1, keepdims=True) * self._softmax_PLC
-        by_step_SC = by_odds_PLC.reshape(-1, shape[-1])
-        return self._features_SD.T @ by_step_SC + self._own_PD.T @ by_odds_PLC.sum(1)
+        by_odds = np.bincount(place_RL.ravel(), weight_RL.ravel(), self._softmax_PLC.size)
+        live_P = np.flatnonzero(np.bincount(slot_R, minlength=shape[0]))
+        by_odds_PLC = by_odds.astype(np.float32).reshape(shape)[live_P]
+        by_odds_PLC -= by_odds_PLC.sum(-1, keepdims=True) * self._softmax_PLC[live_P]
+        by_odds_SC = by_odds_PLC.reshape(-1, shape[-1])
+        step_SD = self._step_PLD[live_P].reshape(-1, self._step_PLD.shape[-1])
+        return step_SD.T @ by_odds_SC
 
-    def _place(self, slot_R: IntArray, choice_RL: IntArray) -> IntArray:
+    def _place(self, slot_R: IntArray, drawn_RL: np.ndarray) -> IntArray:
         """Of every choice, in flattened [P, L, C]."""
-        _, length, choices = self._pi_PLC.shape
-        return (slot_R[:, None] * length + np.arange(length)) * choices + choice_RL
+        _, length, choices = self._softmax_PLC.shape
+        step_RL = slot_R[:, None] * length + np.arange(length)
+        return step_RL * choices + self.choice(slot_R, drawn_RL)

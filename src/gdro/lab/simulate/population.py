@@ -88,8 +88,9 @@ class World:
         population, seed: As given.
         base_FC: float32, log-odds of each fact's choices before training; the last row, for steps
             that a shorter prompt has not, is right with certainty.
-        features_FD: float32, of each fact; zeros in the last row.
-        own_ND: float32, of each prompt, on top; squared lengths add up to about 1.
+        step_NLD: float32, features of every step: its fact's and, on top, its prompt's own;
+            squared lengths add up to about 1.
+        slip_NL1: float32, share of every step that goes wrong whatever is known.
         fact_NL: int64, the facts of each prompt, training prompts first.
         family_N, tier_N, length_N: int64.
     """
@@ -101,9 +102,9 @@ class World:
         num_facts = classes * population.facts
         class_F = np.repeat(np.arange(classes), population.facts)
         size = population.train + population.test
-        self.features_FD = np.zeros((num_facts + 1, population.width), np.float32)
-        self.features_FD[:-1] = math.sqrt(1 - population.memory) * self._features(rng, class_F)
-        self.own_ND = math.sqrt(population.memory) * self._directions(rng, size)
+        features_FD = np.zeros((num_facts + 1, population.width), np.float32)
+        features_FD[:-1] = math.sqrt(1 - population.memory) * self._features(rng, class_F)
+        own_ND = math.sqrt(population.memory) * self._directions(rng, size)
         # Families take turns, and tiers come in their shares within either part.
         self.family_N = np.arange(size) % population.families
         places = [_spread_evenly(n, rng) for n in (population.train, population.test)]
@@ -116,8 +117,10 @@ class World:
         )
         self.fact_NL = np.where(np.arange(max(LENGTHS)) < length_N[:, None], drawn_NL, num_facts)
         self.length_N = length_N
-        self.slip_F = np.append(np.full(num_facts, population.slip, np.float32), np.float32(0))
         self.base_FC = self._base(rng, class_F).astype(np.float32)
+        there_NL1 = (self.fact_NL < num_facts)[..., None]
+        self.slip_NL1 = np.float32(population.slip) * there_NL1
+        self.step_NLD = features_FD[self.fact_NL] + own_ND[:, None]
 
     def _features(self, rng: np.random.Generator, class_F: IntArray) -> np.ndarray:
         """Own, of the class, of all: random directions, weighed by what is shared.

@@ -33,6 +33,9 @@ class Training(Checked):
     prompts: int = setting(64, "prompts of a step", ge=1, le=100_000)
     n_mean: float = setting(4.0, "mean rollouts of a prompt", ge=2, le=4096)
     lr: float = setting(1.0, "learning rate, relative to the population's speed", gt=0, le=1000)
+    scale_rewards: bool = setting(
+        True, "divide advantages by the deviation of their group, as TRL's default does"
+    )
     equal: Literal["rollouts", "steps"] = setting(
         "rollouts",
         "what runs have in common: rollouts (a method that generates more than the budget stops "
@@ -98,7 +101,9 @@ class _Run:
         self.training, self.trace = training, trace
         self.world = world(population, seed)
         self.policy = Policy(self.world, training.lr)
-        self.controller = Controller(config, n_mean=training.n_mean, seed=seed)
+        self.controller = Controller(
+            config, n_mean=training.n_mean, seed=seed, std_scaled=training.scale_rewards
+        )
         self.rng = np.random.default_rng([seed, 1])
         self.epochs = np.random.default_rng([seed, 2])
         self.left: IntArray = np.zeros(0, np.int64)
@@ -156,33 +161,33 @@ class _Run:
         controller, policy = self.controller, self.policy
         plan = controller.plan(self._rows())
         slot_R, look = plan.slot_R, self._look(plan)
-        choice_RL = look.sample(slot_R, self.rng)
+        drawn_RL = self._drawn(slot_R)
         while controller.rounds > 1:
-            more = controller.refill(plan, self._outcome(plan, slot_R, choice_RL))
+            more = controller.refill(plan, self._outcome(plan, look, slot_R, drawn_RL))
             if more is None:
                 break
             missing_P = more.n_P.copy()
             missing_P[: len(plan.n_P)] -= plan.n_P
             fresh_R = np.repeat(np.arange(len(missing_P)), missing_P)
             plan, look, slot_R = more, self._look(more), np.concatenate([slot_R, fresh_R])
-            choice_RL = np.concatenate([choice_RL, look.sample(fresh_R, self.rng)])
-        outcome = self._outcome(plan, slot_R, choice_RL)
+            drawn_RL = np.concatenate([drawn_RL, self._drawn(fresh_R)])
+        outcome = self._outcome(plan, look, slot_R, drawn_RL)
         reward_R = np.array(outcome.correct_R, np.float64)
         right_P = np.bincount(slot_R, reward_R, len(plan.n_P))
         self.reward.append(float(reward_R.mean()))
         self.mixed.append(float(np.mean((right_P > 0) & (right_P < plan.n_P))))
         if controller.config.replay.successes:
-            self._recall(plan, outcome, choice_RL, reward_R)
-        advantage_R = _advantages(slot_R, reward_R, len(plan.n_P))
+            self._recall(plan, outcome, drawn_RL, reward_R)
+        advantage_R = _advantages(slot_R, reward_R, len(plan.n_P), self.training.scale_rewards)
         if controller.config.required:  # on policy the ratio is 1
-            missed_RL = 1 - look.probability(slot_R, choice_RL)
+            missed_RL = 1 - look.probability(slot_R, drawn_RL)
             score_R = advantage_R**2 * (missed_RL**2).sum(1)
             outcome = replace(outcome, loss_R=-advantage_R, score_R=score_R)
         kept = controller.settle(plan, outcome) if controller.rounds > 1 else slice(None)
         # As TRL's and verl's default: each token counts alike.
         tokens = self.world.length_N[np.asarray(plan.prompt_P)][slot_R[kept]].sum()
         weight_R = (advantage_R * plan.weight_P[slot_R])[kept] / tokens
-        policy.ascend(look.gradient(slot_R[kept], choice_RL[kept], weight_R))
+        policy.ascend(look.gradient(slot_R[kept], drawn_RL[kept], weight_R))
         return plan, outcome
 
     def _rows(self) -> IntArray:
@@ -198,27 +203,28 @@ class _Run:
     def _look(self, plan: Plan) -> Look:
         return Look(self.policy, np.asarray(plan.prompt_P))
 
-    def _outcome(self, plan: Plan, slot_R: IntArray, choice_RL: IntArray) -> Outcome:
+    def _drawn(self, slot_R: IntArray) -> FloatArray:
+        """A rollout is the uniform numbers that make its choices: few are ever looked up."""
+        return self.rng.random((len(slot_R), self.world.fact_NL.shape[1]))
+
+    def _outcome(self, plan: Plan, look: Look, slot_R: IntArray, drawn_RL: FloatArray) -> Outcome:
         prompt_R = np.asarray(plan.prompt_P)[slot_R]
         return Outcome(
             prompt_R=prompt_R,
             slot_R=slot_R,
-            correct_R=(choice_RL == RIGHT).all(1).astype(np.float64),
+            correct_R=np.asarray(look.right(slot_R, drawn_RL).all(1), np.float64),
             tokens_R=self.world.length_N[prompt_R],
         )
 
     def _recall(
-        self, plan: Plan, outcome: Outcome, choice_RL: IntArray, reward_R: FloatArray
+        self, plan: Plan, outcome: Outcome, drawn_RL: FloatArray, reward_R: FloatArray
     ) -> None:
         """Puts successes in the place of rollouts, and remembers new ones."""
         recalled, wanted = self.controller.recall(plan, outcome)
-        found = {
-            slot: Success(tuple(choice_RL[r].tolist()), (1.0,), plan.step)
-            for r, slot in wanted.items()
-        }
-        self.controller.remember(plan, found)
+        success = Success((RIGHT,), (1.0,), plan.step)  # all are alike
+        self.controller.remember(plan, dict.fromkeys(wanted.values(), success))
         for r, success in recalled.items():
-            choice_RL[r], reward_R[r] = success.tokens, success.rewards[0]
+            drawn_RL[r], reward_R[r] = 0.0, success.rewards[0]
 
     def evaluate(self) -> dict[str, Any]:
         """Expected scores on the held-out prompts."""
@@ -241,9 +247,15 @@ def _means(group_N: IntArray, value_N: FloatArray) -> FloatArray:
     return np.bincount(group_N, value_N)[count > 0] / count[count > 0]
 
 
-def _advantages(slot_R: IntArray, reward_R: FloatArray, size: int) -> FloatArray:
-    """Normalised by group with TRL's unbiased deviation; 0 where a group has one reward."""
-    n_P = np.bincount(slot_R, minlength=size)
-    centred_R = reward_R - (np.bincount(slot_R, reward_R, size) / np.maximum(n_P, 1))[slot_R]
-    variance_P = np.bincount(slot_R, centred_R**2, size) / np.maximum(n_P - 1, 1)
-    return centred_R / (np.sqrt(variance_P) + 1e-4)[slot_R]
+def _advantages(
+    slot_R: IntArray, reward_R: FloatArray, size: int, scale: bool = True
+) -> FloatArray:
+    """Centred by group, and divided by TRL's unbiased deviation; 0 where a group has one reward."""
+    n_P = np.maximum(np.bincount(slot_R, minlength=size), 1)
+    right_P = np.bincount(slot_R, reward_R, size)
+    mean_P = right_P / n_P
+    if not scale:
+        return reward_R - mean_P[slot_R]
+    variance_P = np.bincount(slot_R, reward_R**2, size) - right_P * mean_P
+    deviation_P = np.sqrt(np.maximum(variance_P, 0) / np.maximum(n_P - 1, 1))
+    return (reward_R - mean_P[slot_R]) / (deviation_P + 1e-4)[slot_R]

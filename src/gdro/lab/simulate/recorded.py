@@ -1,0 +1,205 @@
+"""What recorded runs say about a population: read off run folders, kept as one JSON file."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from gdro.core.config import ControllerConfig
+from gdro.core.errors import DataError
+from gdro.core.trace import Trace, read_trace
+from gdro.core.types import FloatArray
+from gdro.lab.folder import read_jsonl
+from gdro.lab.simulate.run import K, Training
+
+STAGES = 6
+"""Stretches of a run that its reward and its mixed groups are averaged over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """Runs of one configuration.
+
+    Attributes:
+        config: Their method.
+        training: Steps, batch and learning rate, relative to that of the first run folder.
+        seeds: How many runs the numbers are means of.
+        reward: By stage; empty where there is no trace.
+        mixed: Share of groups with both rewards, by stage; empty where there is no trace.
+        mean: mean@8 by tier after training.
+        passed: pass@8 by tier after training.
+    """
+
+    config: ControllerConfig
+    training: Training
+    seeds: int
+    reward: tuple[float, ...] = ()
+    mixed: tuple[float, ...] = ()
+    mean: tuple[float, ...]
+    passed: tuple[float, ...]
+
+    def statistics(self, shares: Sequence[float]) -> FloatArray:
+        """Reward and mixed groups by stage, either score by tier and in all; nan where unknown."""
+        unknown = (np.nan,) * STAGES
+        in_all = [float(np.dot(shares, x)) for x in (self.mean, self.passed)]
+        stages = [*(self.reward or unknown), *(self.mixed or unknown)]
+        return np.array([*stages, *self.mean, in_all[0], *self.passed, in_all[1]])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """Runs on one data set.
+
+    Attributes:
+        shares: Of each tier among the prompts.
+        rates: Success rate of each tier before training.
+        train: Prompts that were trained on.
+        test: Prompts that were evaluated.
+        runs: By configuration.
+    """
+
+    shares: tuple[float, ...]
+    rates: tuple[float, ...]
+    train: int
+    test: int
+    runs: tuple[Runs, ...]
+
+    def __post_init__(self) -> None:
+        if any({len(r.mean), len(r.passed)} != {len(self.shares)} for r in self.runs):
+            raise DataError(f"scores must be of the {len(self.shares)} tiers of the data set")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        runs = [
+            vars(r) | {"config": r.config.to_dict(), "training": asdict(r.training)}
+            for r in self.runs
+        ]
+        return vars(self) | {"runs": runs}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Recorded":
+        """What `to_dict` made."""
+        runs = []
+        for run in values["runs"]:
+            config = ControllerConfig.from_dict(run["config"])
+            made: dict[str, Any] = {"config": config, "training": Training(**run["training"])}
+            runs.append(Runs(**_tuples(run) | made))
+        return cls(**_tuples({**values, "runs": runs}))
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(x) if isinstance(x, list) else x for name, x in values.items()}
+
+
+def recorded(sources: Sequence[Path]) -> Recorded:
+    """Reads run folders (`trace.jsonl`, `evals.jsonl`), or one file of what was read off them.
+
+    Tiers are the groups of `by_level` in the evaluation before training, or of `by_bin` where the
+    data have no levels. The learning rate of the first folder (in its `recipe.yaml`) is what
+    `Training.lr` = 1 means.
+
+    Raises:
+        DataError: if a folder lacks the trace or the last evaluation, the first one that before
+            training, or the runs have other tiers.
+    """
+    if len(sources) == 1 and sources[0].is_file():
+        try:
+            return Recorded.from_dict(json.loads(sources[0].read_text()))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{sources[0]}: holds no recorded runs: {error}") from None
+    loaded = [_loaded(Path(source)) for source in sources]
+    if not loaded:
+        raise DataError("calibration needs at least one run folder")
+    first = loaded[0].before
+    if first is None:
+        raise DataError(f"{sources[0]}: the first run needs an evaluation before training (step 0)")
+    if any(set(run.after) != set(first) for run in loaded):
+        raise DataError("the runs to calibrate on must be of one data set: their tiers differ")
+    size, rates = sum(tier["prompts"] for tier in first.values()), []
+    for tier in first.values():  # half a right answer is added, for tiers with none
+        samples = tier["prompts"] * K
+        rates.append((tier[f"mean@{K}"] * samples + 0.5) / (samples + 1))
+    return Recorded(
+        shares=tuple(tier["prompts"] / size for tier in first.values()),
+        rates=tuple(rates),
+        train=int(np.nansum(loaded[0].trace.per_bin("population_B"), 1).max(initial=1)),
+        test=round(size),
+        runs=tuple(_grouped(loaded, list(first))),
+    )
+
+
+Groups = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Loaded:
+    """A run's trace and learning rate, and its scores by tier before (if known) and after."""
+
+    trace: Trace
+    rate: float
+    before: Groups | None
+    after: Groups
+
+
+def _loaded(folder: Path) -> _Loaded:
+    trace, lines = read_trace(folder / "trace.jsonl"), read_jsonl(folder / "evals.jsonl")
+    if not lines or lines[-1]["step"] != len(trace.records):
+        raise DataError(f"{folder}: has no evaluation after the last step of its trace")
+    if any(f"mean@{K}" not in line for line in (lines[0], lines[-1])):
+        raise DataError(f"{folder}: its evaluations are not of k = {K}")
+    name = "by_level" if "by_level" in lines[0] else "by_bin"
+    if name not in lines[0]:
+        raise DataError(f"{folder}: its evaluations have neither by_level nor by_bin")
+    before = lines[0][name] if lines[0]["step"] == 0 else None
+    recipe = folder / "recipe.yaml"
+    rate = yaml.safe_load(recipe.read_text())["learning_rate"] if recipe.exists() else 1.0
+    return _Loaded(trace=trace, rate=float(rate), before=before, after=lines[-1][name])
+
+
+def _grouped(loaded: list[_Loaded], tiers: list[str]) -> list[Runs]:
+    """Means of the runs of each configuration."""
+    groups: dict[str, list[tuple[_Loaded, list[FloatArray]]]] = {}
+    for run in loaded:
+        scores = [np.array([run.after[t][f"{m}@{K}"] for t in tiers]) for m in ("mean", "pass")]
+        columns = [run.trace.column(name) for name in ("reward", "mixed_fraction")]
+        if len(columns[0]) < STAGES or not np.isfinite(columns).all():
+            raise DataError(f"a trace to calibrate on needs {STAGES} steps with reward and mixed")
+        header = run.trace.header
+        key = repr((header["config"], header["n_mean"], len(columns[0]), run.rate))
+        groups.setdefault(key, []).append((run, [*map(by_stage, columns), *scores]))
+    found = []
+    for members in groups.values():
+        run, n_mean = members[0][0], float(members[0][0].trace.header["n_mean"])
+        means = [
+            np.mean(column, 0).tolist() for column in zip(*(x for _, x in members), strict=True)
+        ]
+        reward, mixed, mean, passed = map(tuple, means)
+        training = Training(
+            steps=len(run.trace.records),
+            prompts=round(run.trace.records[0]["budget"] / n_mean),
+            n_mean=n_mean,
+            lr=run.rate / loaded[0].rate,
+            equal="steps",
+        )
+        config = ControllerConfig.from_dict(run.trace.header["config"])
+        found.append(
+            Runs(
+                config=config,
+                training=training,
+                seeds=len(members),
+                reward=reward,
+                mixed=mixed,
+                mean=mean,
+                passed=passed,
+            )
+        )
+    return found
+
+
+def by_stage(steps: Sequence[float] | FloatArray) -> FloatArray:
+    """Means over the stages of a run."""
+    return np.array([float(np.mean(part)) for part in np.array_split(steps, STAGES)])
