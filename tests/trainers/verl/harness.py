@@ -58,11 +58,12 @@ def make_assets(folder: Path) -> None:
 
 
 def command(assets: Path, out: Path, mode: str, steps: int, *more: str) -> list[str]:
-    """A verl training command, made a GDRO run by `trainer_mode`, searchpath and group."""
+    """A verl training command; modes of ours make it a GDRO run, with search path and group."""
+    ours = ["hydra.searchpath=[pkg://gdro.trainers.verl.config]", "+gdro=default"]
     return [
         sys.executable, "-m", "verl.trainer.main_ppo",
         f"trainer.v1.trainer_mode={mode}",
-        "hydra.searchpath=[pkg://gdro.trainers.verl.config]", "+gdro=default",
+        *(ours if mode.startswith("gdro_") else []),
         "hydra.run.dir=" + str(out / "hydra"),
         "trainer.device=cpu", "trainer.n_gpus_per_node=2", "trainer.nnodes=1",
         f"data.train_files={assets}/train.parquet", f"data.val_files={assets}/val.parquet",

@@ -141,6 +141,35 @@ def _quick_polls() -> None:
     ReplayBuffer.__init__.__defaults__ = tuple(0.05 if d == 2.0 else d for d in defaults)
 
 
+class _Named:
+    """A client of the servers that names its requests."""
+
+    def __init__(self, client: Any, name: str) -> None:
+        self.client, self.name = client, name
+
+    async def generate(self, request_id: str, **kwargs: Any) -> Any:
+        return await self.client.generate(self.name, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.client, name)
+
+
+def _name_requests() -> None:
+    """A request is named after the prompt's index and the number of the rollout."""
+    from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
+    from verl.workers.rollout.llm_server import LLMServerClient
+
+    run = SingleTurnAgentLoop.run
+
+    async def named(self: Any, sampling_params: Any, **kwargs: Any) -> Any:
+        name = f"{int(kwargs['index'])}-{kwargs['session_id']}"
+        self.server_manager = _Named(self.server_manager, name)
+        return await run(self, sampling_params, **kwargs)
+
+    SingleTurnAgentLoop.run = named
+    LLMServerClient._vllm_request_id = lambda self, request_id: request_id
+
+
 def _in_order() -> None:
     """Rows of a batch by prompt and completion: arrival is chance, and float sums show it."""
     import transfer_queue as tq
@@ -203,5 +232,6 @@ def _levels(rows: Any, batch: Any) -> list[float]:
 
 _register()
 _quick_polls()
+_name_requests()
 _in_order()
 _write_down()

@@ -1,28 +1,18 @@
-"""A rollout back end that generates with transformers; its samples depend on the weights' step, the
-prompt, and how often it was asked for it in that step, and on nothing else."""
+"""A rollout back end that generates with transformers.
+
+Its samples depend on the step of the weights, the prompt's index and the number of the rollout, and
+on nothing else: not on which server is asked, nor when.
+"""
 
 import asyncio
 import hashlib
 import os
-from collections import Counter
 from typing import Any
 
 import ray
 import torch
 from verl.workers.rollout.base import BaseRollout
 from verl.workers.rollout.replica import RolloutReplica, TokenOutput
-
-
-@ray.remote(num_cpus=0.1)
-class Asked:
-    """How often each prompt was asked for, of all servers together."""
-
-    def __init__(self) -> None:
-        self.times: Counter[Any] = Counter()
-
-    def next(self, name: Any) -> int:
-        self.times[name] += 1
-        return self.times[name] - 1
 
 
 @ray.remote(num_cpus=0.1, max_concurrency=64)
@@ -35,7 +25,6 @@ class Server:
         self.model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
         self.length = length
         self.step: int | None = None
-        self.asked = Asked.options(name="asked", get_if_exists=True).remote()
         self.generated = 0
 
     async def generate(
@@ -48,8 +37,7 @@ class Server:
         if self.generated == int(os.environ.get("DIE_AT", "0")):
             os._exit(1)
         prompt = list(map(int, prompt_ids))
-        name = self.step, tuple(prompt)
-        name = *name, await self.asked.next.remote(name)
+        name = self.step, request_id
         seed = int.from_bytes(hashlib.sha256(repr(name).encode()).digest()[:7])
         generator = torch.Generator().manual_seed(seed)
         ids, said, logps = torch.tensor([prompt]), [], []
