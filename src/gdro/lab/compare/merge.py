@@ -146,22 +146,19 @@ def _common_seeds(rows: Sequence[Row], names: Sequence[str]) -> list[int]:
 def _prompts(raws: Sequence[Raw], names: Sequence[str], seeds: Sequence[int]) -> Any:
     """prompts.parquet of the kept runs, each once."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     taken: set[tuple[Any, ...]] = set()
     tables = []
     for raw in raws:
-        table = raw.prompts
-        here = set(zip(*(table[n].to_pylist() for n in ("suite", "method", "seed")), strict=True))
-        for suite, method, seed in sorted(here - taken, key=str):
-            base = method is None
-            if base or (method in names and seed in seeds):
-                same = pc.equal(table["suite"], suite)
-                for name, value in (("method", method), ("seed", seed)):
-                    own = pc.is_null(table[name]) if base else pc.equal(table[name], value)
-                    same = pc.and_(same, own)
-                tables.append(table.filter(same))
-        taken |= here
+        columns = (raw.prompts[name].to_pylist() for name in ("suite", "method", "seed"))
+        keys = list(zip(*columns, strict=True))
+        wanted = {
+            key
+            for key in set(keys) - taken
+            if key[1] is None or (key[1] in names and key[2] in seeds)
+        }
+        tables.append(raw.prompts.filter(pa.array([key in wanted for key in keys])))
+        taken |= set(keys)
     return pa.concat_tables(tables)
 
 
