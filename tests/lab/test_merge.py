@@ -127,7 +127,8 @@ def test_the_command(whole, tmp_path, capsys):
     folders = [str(tmp_path / name) for name in "ab"]
     out = tmp_path / "both"
     assert main(["--results", *folders, "--out", str(out), "--methods", "grpo,rollout"]) == 0
-    assert read_raw(out).study["seeds"] == seeds[:4]
+    study = read_raw(out).study
+    assert (study["name"], study["seeds"]) == ("both", seeds[:4])
     assert "rollout" in (out / "results.md").read_text()
     with pytest.raises(ConfigError, match="--out is missing"):
         main(["--results", *folders])

@@ -134,7 +134,8 @@ def _one_folder(known: argparse.Namespace) -> Path:
     if known.out is None:
         raise ConfigError("--out is missing: the folder for what --results is put together to")
     raw = merge([read_raw(folder) for folder in known.results], names)
-    write_raw(known.out, raw.runs, raw.prompts.to_pylist(), raw.study)
+    study = raw.study | {"name": known.out.resolve().name}
+    write_raw(known.out, raw.runs, raw.prompts.to_pylist(), study)
     return known.out
 
 
