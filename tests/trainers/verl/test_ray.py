@@ -226,15 +226,21 @@ def test_failed_generations_are_counted_and_said_once(assets: Path, tmp_path: Pa
 
 
 @pytest.mark.nightly
-def test_a_killed_rollout_actor_is_counted(assets: Path, tmp_path: Path) -> None:
-    """verl goes on with the other server; what the dead one had is lost, and nothing else is."""
-    said = train(assets, tmp_path, "gdro_sync", 5, "gdro.preset=joint", limit=200, DIE_AT="40")
+def test_a_killed_rollout_actor_is_counted_and_the_run_goes_on(
+    assets: Path, tmp_path: Path
+) -> None:
+    """verl trains on what came, cannot hand the dead server its weights, and stops; it resumes."""
+    words = ("gdro.preset=joint", "trainer.save_freq=1", "trainer.resume_mode=auto")
+    said = train(assets, tmp_path, "gdro_sync", 5, *words, check=False, DIE_AT="40")
+    assert "ActorDiedError" in said
     assert "rollouts were dispatched and did not come back" in said
-    batches, logged = trained_of(tmp_path), lines(tmp_path / "metrics.jsonl")
-    came = [sum(map(len, groups_of(batch).values())) for batch in batches]
-    assert len(came) == 5
-    assert [row["data"]["alloc/lost"] for row in logged] == [BUDGET - n for n in came]
-    assert min(came) < BUDGET
+    came = [sum(map(len, groups_of(batch).values())) for batch in trained_of(tmp_path)]
+    assert 0 < came[-1] < BUDGET
+    assert read_trace(tmp_path / "trace.jsonl").column("rollouts").tolist() == came
+    train(assets, tmp_path, "gdro_sync", 5, *words)
+    rollouts = read_trace(tmp_path / "trace.jsonl").column("rollouts").tolist()
+    assert rollouts == [*came, *[BUDGET] * (5 - len(came))]
+    assert lines(tmp_path / "metrics.jsonl")[-1]["data"]["spent/lost"] == BUDGET - came[-1]
 
 
 @pytest.mark.nightly
