@@ -123,7 +123,9 @@ def test_what_does_not_go_together_is_refused(overrides: list[str], words: str) 
 
 def test_bypass_mode_goes_without_the_memory() -> None:
     config = config_of("algorithm.rollout_correction.bypass_mode=True", "gdro.preset=joint")
-    border.check(config, border.settings_of(config))
+    settings = border.settings_of(config)
+    border.check(config, settings)
+    assert not settings.controller.replay.successes
 
 
 def test_other_methods_of_verl_than_expected_are_found_at_start(
@@ -195,10 +197,10 @@ def test_other_commands_are_left_alone(name: str, words: list[str]) -> None:
 
 
 @pytest.mark.nightly
-def test_fully_async_refuses_in_its_own_program() -> None:
+def test_fully_async_refuses_in_its_own_program(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "verl.experimental.fully_async_policy.fully_async_main",
                "+gdro=default"]  # fmt: skip
-    said = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    said = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=tmp_path)
     assert said.returncode != 0
     assert "gives every prompt rollout.n rollouts" in said.stderr
 
