@@ -188,3 +188,40 @@ def test_the_slider_moves_every_panel_of_its_figure(run_folder, visit):
     assert figure.locator("output").is_visible()
     assert not slider.is_visible()
     assert said == []
+
+
+def test_a_page_made_anew_stays_as_its_reader_left_it(run_folder, visit):
+    folder = run_folder("joint", steps=60)
+    path = build_report([folder], folder / "page.html", files=False)
+    page, said, _ = visit(path)
+    steps = "document.querySelector('#figure-snapshots output').textContent"
+    last = page.evaluate(steps)
+    page.locator("#figure-snapshots input").focus()
+    page.keyboard.press("ArrowLeft")
+    before = page.evaluate(steps)
+    assert before != last
+    page.click("#theme")  # light
+    page.click("#theme")  # dark
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    def reload():
+        page.reload()
+        page.wait_for_selector("html[data-ready]", state="attached", timeout=60_000)
+
+    reload()
+    assert page.evaluate(steps) == before
+    assert page.text_content("#theme") == "Theme: dark"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == ground
+    shown = "document.querySelector('#figure-snapshots .plot').data[0].y"
+    frames = """JSON.parse(document.getElementById("plots").textContent)
+        .find((plot) => plot.frames.length).frames.at(-2)[0]"""
+    assert page.evaluate(shown) == page.evaluate(frames)
+    page.locator("#figure-snapshots input").focus()
+    page.keyboard.press("End")  # who looks at the newest goes on doing so
+    grown = run_folder("grown", steps=80)
+    build_report([grown], path, files=False)
+    reload()
+    newest = page.evaluate(steps)
+    assert newest not in (before, last)
+    assert newest.endswith("79")
+    assert said == []

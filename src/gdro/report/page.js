@@ -27,9 +27,8 @@
     frame.dragmode = touch ? false : "zoom";
     if (printing) {
       // On paper three panels stand in one column, everything else in two.
-      const wide = place.closest(".panels-3");
-      frame.width = wide ? 660 : 320;
-      if (wide) frame.height = 215;
+      frame.width = place.closest(".panels-3") ? 660 : 320;
+      frame.height *= 10 / frame.font.size;
       frame.font.size = 10;
     } else {
       frame.autosize = true;
@@ -60,29 +59,30 @@
   }
 
   // A slider moves every panel of its figure.
-  for (const slider of document.querySelectorAll(".slider input")) {
-    const own = [...slider.closest("figure").querySelectorAll(".plot")];
+  function move(slider) {
+    const own = [...slider.closest("figure").querySelectorAll(".plot")].map((place) => plots[place.dataset.plot]);
+    for (const plot of own) plot.at = Number(slider.value);
+    slider.parentElement.querySelector("output").textContent = own[0].steps[own[0].at];
+  }
+  const sliders = [...document.querySelectorAll(".slider input")];
+  for (const slider of sliders) {
     slider.addEventListener("input", () => {
-      for (const place of own) {
-        const plot = plots[place.dataset.plot];
-        plot.at = Number(slider.value);
-        slider.parentElement.querySelector("output").textContent = plot.steps[plot.at];
-        draw(place);
-      }
+      move(slider);
+      slider.closest("figure").querySelectorAll(".plot").forEach((place) => draw(place));
     });
   }
 
   const modes = ["system", "light", "dark"];
   let mode = 0;
-  function show(name) {
-    if (name === "system") delete root.dataset.theme;
-    else root.dataset.theme = name;
-    drawAll();
+  function theme() {
+    button.textContent = `Theme: ${modes[mode]}`;
+    if (modes[mode] === "system") delete root.dataset.theme;
+    else root.dataset.theme = modes[mode];
   }
   button.addEventListener("click", () => {
     mode = (mode + 1) % modes.length;
-    button.textContent = `Theme: ${modes[mode]}`;
-    show(modes[mode]);
+    theme();
+    drawAll();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll());
   addEventListener("beforeprint", () => {
@@ -90,7 +90,32 @@
     for (const part of document.querySelectorAll("details:not(.text)")) part.open = true;
     drawAll(true);
   });
-  addEventListener("afterprint", () => show(modes[mode]));
+  addEventListener("afterprint", () => {
+    theme();
+    drawAll();
+  });
+
+  // A page that loads itself again (--watch) stays as its reader left it: theme, and sliders that
+  // stood before the end. A frame that forbids storage shows it anew.
+  let storage = null;
+  try {
+    storage = sessionStorage;
+  } catch {}
+  const key = `gdro ${location.pathname}`;
+  const left = JSON.parse(storage?.getItem(key) ?? '{"mode":0,"at":{}}');
+  mode = left.mode;
+  theme();
+  for (const slider of sliders) {
+    const at = left.at[slider.closest("figure").id];
+    if (at === undefined) continue;
+    slider.value = Math.round(at * slider.max);
+    move(slider);
+  }
+  addEventListener("pagehide", () => {
+    const moved = sliders.filter((slider) => slider.value !== slider.max);
+    const at = moved.map((slider) => [slider.closest("figure").id, slider.value / slider.max]);
+    storage?.setItem(key, JSON.stringify({ mode, at: Object.fromEntries(at) }));
+  });
 
   drawNext(0);
 })();

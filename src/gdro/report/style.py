@@ -100,7 +100,6 @@ def axis(title: str = "", **more: Any) -> dict[str, Any]:
         "gridcolor": GRID,
         "linecolor": GRID,
         "zeroline": False,
-        "automargin": True,
         "tickfont": {"color": MUTED},
         **more,
     }
@@ -109,11 +108,15 @@ def axis(title: str = "", **more: Any) -> dict[str, Any]:
 def layout(
     x: dict[str, Any], y: dict[str, Any], height: int = HEIGHT, right: int = 16, **more: Any
 ) -> dict[str, Any]:
-    """The frame that all plots share."""
+    """The frame that all plots share.
+
+    Labels make room below and on the left only: on the right they would take it from the axis that
+    chooses them, which plotly may then never finish.
+    """
     return {
         "height": height,
-        "xaxis": x,
-        "yaxis": y,
+        "xaxis": x | {"automargin": "height"},
+        "yaxis": y | {"automargin": "left"},
         "showlegend": False,
         "hovermode": "x unified",
         "margin": {"l": 48, "r": right, "t": TOP, "b": BOTTOM, "pad": 0},
