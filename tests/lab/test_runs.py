@@ -84,7 +84,8 @@ def test_runs_are_found_at_any_depth_and_the_rest_is_named(tmp_path, capsys):
     make_run(deep.path / "checkpoint-7/inner")  # not looked into
     make_run(tmp_path / "failed", state="failed", error="no [memory]\nat all")
     bare = tmp_path / "own script"
-    with TraceWriter(bare / "trace.jsonl", {"bin_names": ["a"], "config": {}}) as trace:
+    header = {"bin_names": ["a"], "config": {}, "method": "joint"}  # as on verl
+    with TraceWriter(bare / "trace.jsonl", header) as trace:
         trace.append({"step": 0})
         trace.append({"step": 1})
     (tmp_path / "begun").mkdir()
@@ -103,20 +104,23 @@ def test_runs_are_found_at_any_depth_and_the_rest_is_named(tmp_path, capsys):
         (tmp_path / name / "run.json").write_text(text)
     (tmp_path / "bytes").mkdir()
     (tmp_path / "bytes/trace.jsonl").write_bytes(b"\x00\xff\n")
+    (tmp_path / "headless").mkdir()
+    (tmp_path / "headless/trace.jsonl").write_text('[]\n{"step": 0}\n')
 
     assert main([str(tmp_path)]) == 0
     *lines, last = capsys.readouterr().out.splitlines()
     rows = {line.split("  ")[0]: " ".join(line.split()) for line in lines}
     deepest = "study/suite/runs/joint-seed0"
     assert f"{deepest} finished joint 7/7 0.625" in rows[deepest]
-    assert "own script ? ? 2 - " in rows["own script"]
+    assert "own script ? joint 2 - " in rows["own script"]
     assert "begun killed ? 0 - " in rows["begun"]
     assert "linked finished" in rows["linked"]
     assert "failed: failed: no [memory] at all" in lines
     broken = [line for line in lines if line.startswith("broken: ")]
-    assert len(broken) == 4
+    assert len(broken) == 5
     for name, words in (("damaged", "is not JSON"), ("list", "must hold a mapping"),
-                        ("foreign", "no state"), ("bytes", "not a mapping")):  # fmt: skip
+                        ("foreign", "no state"), ("bytes", "not a mapping"),
+                        ("headless", "its first line")):  # fmt: skip
         assert any(line.startswith(f"broken: {name}: ") and words in line for line in broken)
     assert last == "no run in: loop, plans"
     assert not any("inner" in line or "hidden" in line for line in lines)

@@ -1,11 +1,13 @@
 """`gdro runs`: the runs below a folder, how far each has come, and whether it goes on."""
 
 import argparse
+import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -29,7 +31,7 @@ class Seen:
         path: The folder.
         state: As `RunFolder.state`; `?` of a trainer that ran without `gdro train`, which leaves a
             trace only.
-        method: What run.json calls it.
+        method: What run.json calls it, or the trace.
         steps: Optimizer steps done (of a bare trace, its records).
         planned: Steps planned, if the folder says so.
         passed: The last pass@k.
@@ -68,7 +70,7 @@ def look(path: Path) -> Seen:
     return Seen(
         path=path,
         state="?" if bare else folder.state,
-        method=str(about.get("method") or "?"),
+        method=str(about.get("method") or (bare and _traced(folder.trace)) or "?"),
         steps=max(int(about.get("steps") or 0), steps),
         planned=about.get("max_steps"),
         passed=evaluated.get(f"pass@{k}"),
@@ -76,6 +78,18 @@ def look(path: Path) -> Seen:
         written=max(f.stat().st_mtime for f in files),
         error=error,
     )
+
+
+def _traced(trace: Path) -> Any:
+    """The method by a trace's first line; None while that is being written."""
+    with open(trace, "rb") as file:
+        first = file.readline()
+    if not first.endswith(b"\n"):
+        return None
+    header = json.loads(first)
+    if not isinstance(header, dict):
+        raise DataError(f"{trace}: its first line is not a mapping in JSON")
+    return header.get("method")
 
 
 def find(root: Path) -> tuple[list[Path], list[Path]]:
