@@ -4,11 +4,13 @@
 
 Prompts are keyed by strings (data_source, split, index), as on verl; `--large` adds 10^7 of them
 (some minutes, about 6 GiB). Each size is a process of its own. No Ray: what is measured is what the
-driver does between verl's calls. Writes docs/results/verl_driver.json.
+driver does between verl's calls. And what the plugin, which verl loads in every process, costs a
+worker. Writes docs/results/verl_driver.json.
 """
 
 import argparse
 import json
+import os
 import pickle
 import resource
 import subprocess
@@ -104,6 +106,24 @@ def measure(size: int) -> dict[str, Any]:
     return found | {"peak_gib": peak(), "before_gib": before}
 
 
+def plugin(module: str = "verl.workers.engine_workers", repeats: int = 3) -> dict[str, Any]:
+    """What a process takes that imports what verl's workers do, without and with our plugin."""
+    code = (
+        f"import resource, {module}; u = resource.getrusage(resource.RUSAGE_SELF); "
+        "print(u.ru_utime + u.ru_stime, u.ru_maxrss / 1024)"
+    )
+    found: dict[str, Any] = {"module": module}
+    for name, policy in (("without", "none"), ("with", "auto")):
+        said = [
+            subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True,
+                           env=os.environ | {"VERL_USE_EXTERNAL_PLUGINS": policy}).stdout
+            for _ in range(repeats)
+        ]  # fmt: skip
+        seconds, mib = np.median([list(map(float, s.split()[-2:])) for s in said], axis=0)
+        found[name] = {"seconds": float(seconds), "mib": float(mib)}
+    return found
+
+
 def main() -> None:
     """Measures every size, and writes what it prints."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -119,7 +139,9 @@ def main() -> None:
                               capture_output=True, text=True).stdout  # fmt: skip
         rows.append(json.loads(said.strip().splitlines()[-1]))
         print(json.dumps(rows[-1], indent=1))
-    OUT.write_text(json.dumps({"sizes": rows}, indent=1) + "\n")
+    loaded = plugin()
+    print(json.dumps(loaded, indent=1))
+    OUT.write_text(json.dumps({"sizes": rows, "plugin": loaded}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
