@@ -50,7 +50,10 @@ def verdicts(results: dict[str, Any]) -> list[str]:
                 base = sum(results["methods"][baseline][metric]) / len(seeds)
                 said.append(f"{label} {told(gap)}, {gap['mean'] / base:+.1%} relative)")
         if (needs := found.get("reaches", {})).get("share"):
-            said.append(f"{baseline}'s final pass@{k} with {needs['share']:.0%} of its rollouts")
+            ends = [needs[end] for end in ("low", "high")]
+            words = ", ".join("never" if end is None else f"{100 * end:.0f}" for end in ends)
+            share = f"{needs['share']:.0%} [{words}]"
+            said.append(f"{baseline}'s final pass@{k} with {share} of its rollouts")
         lines.append(f"* **{name}** against {against}: {'; '.join(said)}.")
     return [*lines, ""]
 
@@ -71,14 +74,20 @@ def by_method(studies: list[Path]) -> list[str]:
     """
     head = ["method", "on", "seeds", "pass@8", "mean@8", "worst family", "rollouts", "tokens"]
     rows, when = [], yaml.safe_load(LIMITS.read_text())
-    for folder in studies:
-        for suite, block in json.loads((folder / "results.json").read_text())["suites"].items():
-            if len(block["seeds"]) < FEWEST or folder.name in when["void"]:
-                continue
+    shown: dict[tuple[str, str], set[float]] = {}
+    blocks = [
+        (folder, suite, block)
+        for folder in studies
+        for suite, block in json.loads((folder / "results.json").read_text())["suites"].items()
+    ]
+    for folder, suite, block in sorted(blocks, key=lambda found: -len(found[2]["seeds"])):
+        if len(block["seeds"]) >= FEWEST and folder.name not in when["void"]:
             base = block["methods"][block["baseline"]]
             for name, found in block["methods"].items():
-                if name == block["baseline"]:
-                    continue
+                scores = set(found["mean@8"]) - shown.setdefault((name, suite), set())
+                if name == block["baseline"] or not scores:
+                    continue  # runs of another study, shown again
+                shown[name, suite] |= scores
                 gains = [relative(gap, base[m]) for m, gap in found["difference"].items()]
                 needs = found.get("reaches", {}).get("share")
                 tokens = sum(found["tokens"]) / sum(base["tokens"])
@@ -91,7 +100,9 @@ def by_method(studies: list[Path]) -> list[str]:
         "",
         "Gain over each study's own GRPO at equal rollouts, relative, with its 95% interval over",
         "seeds; rollouts: to reach GRPO's final pass@8, where curves were taken; tokens generated,",
-        "relative to GRPO's. Processor time of our hooks and the controller: below.",
+        "relative to GRPO's. Processor time of our hooks and the controller: below. Intervals are",
+        "one by one: of twenty true zeros one would be left out by chance. Studies of one suite at",
+        "the same seeds share GRPO's runs, so their gains are not independent.",
         "",
         *table(head, sorted(rows)),
         "When it fails, and what it costs:",
@@ -113,9 +124,17 @@ def study_section(folder: Path) -> list[str]:
     lines = [f"## Study {results['study']}", ""]
     blocks = results["suites"].values()
     tuned = any(m["tuning"] for block in blocks for m in block["methods"].values())
-    trials = "The same number of tuning trials" if tuned else "Rates as stated, not tuned here"
+    given = json.loads((folder / "study.json").read_text())["suites"].values()
+    rates = {found["settings"]["learning_rate"] for found in given}
+    trials = f"Rate {' and '.join(f'{float(r):g}' for r in rates)} unless stated, not tuned here"
+    if tuned:
+        trials = "The same number of tuning trials"
+    curves = any(m.get("reaches") for block in blocks for m in block["methods"].values())
+    when = (
+        "curves on the test prompts, of which the last step counts" if curves else "the last step"
+    )
     lines += [
-        f"{trials}; the last step, tested once. Tables: [{page}]({page});",
+        f"{trials}; {when}. Tables: [{page}]({page});",
         "what was expected, and what it means: [study.md](../study.md).",
         "",
     ]
@@ -333,7 +352,7 @@ if __name__ == "__main__":
     (main,) = measured(f"{MAIN}/results")["suites"].values()
     said = "\n".join(verdicts(main)).strip()
     for suite, block in measured(f"{HARDER}/results")["suites"].items():
-        lead = f"On {suite}, a harder mix of the same problems, at the same rate:"
+        lead = f"On {suite}, a harder mix of such problems, at the same rates, not tuned on it:"
         said += "\n".join(["\n", lead, "", *verdicts(block)]).rstrip()
     text = README.read_text()
     block = re.compile(r"(<!-- results -->\n).*(<!-- /results -->)", re.S)
