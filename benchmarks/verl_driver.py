@@ -4,8 +4,9 @@
 
 Prompts are keyed by strings (data_source, split, index), as on verl; `--large` adds 10^7 of them
 (some minutes, about 6 GiB). Each size is a process of its own. No Ray: what is measured is what the
-driver does between verl's calls. And what the plugin, which verl loads in every process, costs a
-worker. Writes docs/results/verl_driver.json.
+driver does between verl's calls. The memory of successes fills up with the steps measured: each
+prompt's newest right rollout, of `TOKENS` tokens. And what the plugin, which verl loads in every
+process, costs one. Writes docs/results/verl_driver.json.
 """
 
 import argparse
@@ -28,6 +29,8 @@ LARGE = 10_000_000
 STEPS = {"512 x 4": (512, 4), "4096 x 8": (4096, 8), "8192 x 16": (8192, 16)}
 OUT = Path(__file__).parents[1] / "docs/results/verl_driver.json"
 REPEATS = 12
+TOKENS = 900
+"""Of every completion."""
 
 
 def dataset(size: int) -> Any:
@@ -52,6 +55,7 @@ def measure(size: int) -> dict[str, Any]:
     from tensordict import NonTensorData, NonTensorStack
 
     from gdro.core.checkpoint import save
+    from gdro.core.replay import Success
     from gdro.core.resolve import resolved
     from gdro.trainers.verl.border import Settings
     from gdro.trainers.verl.driver import Came, Driver
@@ -74,8 +78,7 @@ def measure(size: int) -> dict[str, Any]:
             started = time.perf_counter()
             driver.controller.bind(ids)
             found["bind_seconds"] = time.perf_counter() - started
-            driver.open_trace(resumed=False)
-            spent = []
+            spent, remembered = [], set()
             for step in range(REPEATS):
                 uids = [f"{step}-{i}" for i in range(prompts)]
                 started = time.process_time()
@@ -86,8 +89,15 @@ def measure(size: int) -> dict[str, Any]:
                 correct_R = (rng.random(len(slot_R)) < 0.3).astype(float)
                 uid_R = [uids[slot] for slot in slot_R.tolist()]
                 came = Came(key_R=uid_R, uid_R=uid_R, score_R=correct_R, correct_R=correct_R,
-                            tokens_R=np.full(len(slot_R), 900))  # fmt: skip
+                            tokens_R=np.full(len(slot_R), TOKENS))  # fmt: skip
                 started = time.process_time()
+                for part in driver.parts(came.uid_R):
+                    _, wanted = driver.controller.recall(part.plan, part.outcome(came))
+                    remembered |= {part.plan.prompt_P[slot] for slot in wanted}
+                    spoken = tuple(range(TOKENS))
+                    driver.controller.remember(
+                        part.plan, {s: Success(spoken, (1.0,), plan.step) for s in wanted}
+                    )
                 driver.weight_R(came.uid_R)
                 record, _ = driver.observe(came, ())
                 driver.write(record, {})
@@ -99,6 +109,7 @@ def measure(size: int) -> dict[str, Any]:
             save(path, driver.state_dict(), fingerprint="")
             found["steps"][name] = {
                 "plan_ms": float(late[0]), "observe_ms": float(late[1]),
+                "remembered": len(remembered),
                 "counts_bytes": len(pickle.dumps(counts)),
                 "state_mib": path.stat().st_size / 2**20,
                 "save_seconds": time.perf_counter() - started,
@@ -106,8 +117,8 @@ def measure(size: int) -> dict[str, Any]:
     return found | {"peak_gib": peak(), "before_gib": before}
 
 
-def plugin(module: str = "verl.workers.engine_workers", repeats: int = 3) -> dict[str, Any]:
-    """What a process takes that imports what verl's workers do, without and with our plugin."""
+def plugin(module: str, repeats: int = 3) -> dict[str, Any]:
+    """What a process takes that imports a module of verl, without and with our plugin."""
     code = (
         f"import resource, {module}; u = resource.getrusage(resource.RUSAGE_SELF); "
         "print(u.ru_utime + u.ru_stime, u.ru_maxrss / 1024)"
@@ -139,7 +150,7 @@ def main() -> None:
                               capture_output=True, text=True).stdout  # fmt: skip
         rows.append(json.loads(said.strip().splitlines()[-1]))
         print(json.dumps(rows[-1], indent=1))
-    loaded = plugin()
+    loaded = [plugin(module) for module in ("verl", "verl.workers.engine_workers")]
     print(json.dumps(loaded, indent=1))
     OUT.write_text(json.dumps({"sizes": rows, "plugin": loaded}, indent=1) + "\n")
 

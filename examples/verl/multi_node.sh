@@ -13,7 +13,7 @@ fi
 trap 'ray stop >/dev/null' EXIT
 if [ "$RANK" -gt 0 ]; then
     until ray health-check --address "$HEAD:$PORT" 2>/dev/null; do sleep 2; done
-    ray start --address "$HEAD:$PORT" --block # until the head stops
+    ray start --address "$HEAD:$PORT" --block || true # until the head stops, which it calls an error
     exit 0
 fi
 ray start --head --port "$PORT" --disable-usage-stats

@@ -16,16 +16,14 @@ case $size in
     *) echo "qwen3_dapo.sh: the size must be 1.7B, 4B or 8B, got $size" >&2; exit 2 ;;
 esac
 data=${DATA:-data} out=${OUT:-runs/verl/qwen3-$size-$method}
-if [ ! -f "$data/dapo.parquet" ]; then
-    gdro data export open-r1/DAPO-Math-17k-Processed --out "$data/dapo.parquet"
-    gdro data export HuggingFaceH4/MATH-500 --name test --out "$data/math500.parquet"
-fi
+[ -f "$data/dapo.parquet" ] || gdro data export open-r1/DAPO-Math-17k-Processed --out "$data/dapo.parquet"
+[ -f "$data/math500.parquet" ] || gdro data export HuggingFaceH4/MATH-500 --name test --out "$data/math500.parquet"
 
 # The paper: 256 to 512 prompts a step, mini-batches of 128, 500 to 1000 steps. It clips advantages
 # to +-5, which verl has no setting for: with n <= 12 a normalised one is at most sqrt(11) = 3.3.
 exec python -m verl.trainer.main_ppo \
-    trainer.v1.trainer_mode="${MODE:-gdro_sync}" \
     'hydra.searchpath=[pkg://gdro.trainers.verl.config]' +gdro=default gdro.preset="$method" \
+    trainer.v1.trainer_mode="${MODE:-gdro_sync}" \
     gdro.rollout.n_min=2 gdro.rollout.n_max=12 \
     data.train_files="$data/dapo.parquet" data.val_files="$data/math500.parquet" \
     data.train_batch_size=256 data.max_prompt_length=3200 data.max_response_length=4096 \
@@ -56,6 +54,7 @@ exec python -m verl.trainer.main_ppo \
     reward.custom_reward_function.name=compute_score \
     trainer.nnodes="${NNODES:-1}" trainer.n_gpus_per_node="${GPUS:-8}" \
     trainer.total_training_steps=1000 trainer.save_freq=50 trainer.test_freq=50 \
+    trainer.max_actor_ckpt_to_keep=2 \
     trainer.resume_mode=auto trainer.default_local_dir="$out" \
     trainer.project_name=gdro trainer.experiment_name="qwen3-$size-$method" \
     'trainer.logger=[console,file]' "$@"

@@ -75,6 +75,14 @@ def test_slots_that_are_abandoned_are_not_waited_for():
     controller.abandon(plan, np.array([7]))  # it is gone already
 
 
+def test_a_group_of_which_one_rollout_is_left_has_no_weight():
+    plan = Controller(CONFIG, n_mean=4, seed=0).plan(IDS[:3])
+    plan.weight_P[:] = [2.0, 3.0, 5.0]
+    slot_R = np.array([2, 0, 1, 0, 0, 1])  # in any order; of the third prompt only one came back
+    assert plan.weight_R(slot_R).tolist() == [0, 2, 3, 2, 2, 3]
+    assert plan.weight_R(slot_R[:0]).tolist() == []
+
+
 def test_a_plan_is_what_its_state_is():
     plan = Controller(CONFIG, n_mean=4, seed=0).plan(IDS)
     back = Plan.from_state(plan.state_dict())

@@ -226,13 +226,14 @@ class TraceWriter:
                 self._file.write(b"\n")
 
 
-def keep_aside(path: Path) -> None:
-    """Renames an older run's trace, so that starting again loses nothing."""
+def keep_aside(path: Path) -> Path:
+    """Renames an older run's trace, so that starting again loses nothing; returns its new name."""
     number = 1
     while (aside := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
         number += 1
     path.rename(aside)
     warnings.warn(f"{path} is of an earlier run: it is kept as {aside.name}", stacklevel=2)
+    return aside
 
 
 def read_trace(path: str | Path) -> Trace:

@@ -63,6 +63,15 @@ class Plan:
         """int64, slot of each rollout where they are generated slot by slot."""
         return np.repeat(np.arange(len(self.n_P)), self.n_P)
 
+    def weight_R(self, slot_R: IntArray) -> FloatArray:
+        """float64, the weight of each rollout that came back, given its slot.
+
+        0 where a group came back with one rollout alone, for whose advantage engines may take its
+        raw reward. Where others of a group are lost its weight stays that of the plan.
+        """
+        came_P = np.bincount(slot_R, minlength=len(self.n_P))
+        return np.where(came_P > 1, self.weight_P, 0.0)[slot_R]
+
     def state_dict(self) -> dict[str, Any]:
         """Arrays and plain values, for a checkpoint that is written before the outcome has come."""
         return {f.name: getattr(self, f.name) for f in fields(self)} | {

@@ -29,7 +29,6 @@ def make(tmp_path: Path, **given: object) -> Driver:
                         trace=str(tmp_path / "trace.jsonl"))  # fmt: skip
     driver = Driver(settings, n_mean=4, std_scaled=True)
     driver.controller.bind(IDS)
-    driver.open_trace(resumed=False)
     return driver
 
 
@@ -142,20 +141,38 @@ def test_state_has_what_is_in_flight(tmp_path: Path) -> None:
     assert (other.updates, other.lost) == (driver.updates, driver.lost) == (2, 0)
 
 
+def step_of(driver: Driver, step: int) -> None:
+    uids, plan = dispatch(driver, step)
+    groups = [(u, int(n), 1) for u, n in zip(uids, plan.n_P, strict=True)]
+    record, _ = driver.observe(came(groups), LIVE)
+    driver.write(record, {"step": 1.0})
+
+
 def test_the_trace_counts_updates_and_goes_on_where_the_checkpoint_was(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl"
     driver = make(tmp_path)
-    for step in range(3):
-        uids, plan = dispatch(driver, step)
-        groups = [(u, int(n), 1) for u, n in zip(uids, plan.n_P, strict=True)]
-        record, _ = driver.observe(came(groups), LIVE)
-        driver.write(record, {"step": 1.0})
+    for step in range(4):
+        step_of(driver, step)
         if step == 1:
             state = driver.state_dict()
-    assert read_trace(tmp_path / "trace.jsonl").steps.tolist() == [0, 1, 2]
-    other = Driver(driver._settings, n_mean=4, std_scaled=True)
-    other.controller.bind(IDS)
+    assert read_trace(trace).steps.tolist() == [0, 1, 2, 3]
+    other = make(tmp_path)
     other.load_state_dict(state)
-    other.open_trace(resumed=True)
-    assert read_trace(tmp_path / "trace.jsonl").steps.tolist() == [0, 1]
-    with pytest.warns(UserWarning, match="kept as"):
-        make(tmp_path)
+    assert read_trace(trace).steps.tolist() == [0, 1, 2, 3]  # it may be there to evaluate only
+    step_of(other, 2)
+    assert read_trace(trace).steps.tolist() == [0, 1, 2]
+    assert not list(tmp_path.glob("trace.*.jsonl"))
+
+    branch = make(tmp_path)  # resume_path: what lies beyond the checkpoint may be wanted
+    branch.load_state_dict(state)
+    branch.branched = True
+    with pytest.warns(UserWarning, match=r"kept as trace.1.jsonl"):
+        step_of(branch, 2)
+    assert read_trace(trace).steps.tolist() == [0, 1, 2]
+    assert read_trace(tmp_path / "trace.1.jsonl").steps.tolist() == [0, 1, 2]
+
+    anew = make(tmp_path)
+    assert read_trace(trace).steps.tolist() == [0, 1, 2]
+    with pytest.warns(UserWarning, match=r"kept as trace.2.jsonl"):
+        step_of(anew, 0)
+    assert read_trace(trace).steps.tolist() == [0]

@@ -31,8 +31,8 @@ def config_of(*overrides: str, mode: str = "gdro_sync") -> Any:
         return compose(
             "ppo_trainer",
             ["hydra.searchpath=[pkg://gdro.trainers.verl.config]", "+gdro=default",
-             f"trainer.v1.trainer_mode={mode}", "actor_rollout_ref.rollout.n=4",
-             "algorithm.adv_estimator=grpo", *overrides],
+             *([f"trainer.v1.trainer_mode={mode}"] if mode else []),
+             "actor_rollout_ref.rollout.n=4", "algorithm.adv_estimator=grpo", *overrides],
         )  # fmt: skip
 
 
@@ -91,6 +91,12 @@ def test_an_unknown_key_is_refused() -> None:
 def test_a_wrong_value_is_named(override: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         border.settings_of(config_of(override))
+
+
+def test_the_group_alone_sets_the_mode() -> None:
+    assert config_of(mode="").trainer.v1.trainer_mode == "gdro_sync"
+    ahead = config_of(mode="gdro_colocate_async")
+    assert ahead.trainer.v1.trainer_mode == "gdro_colocate_async"
 
 
 def test_without_the_group_the_words_to_add_are_said() -> None:
@@ -170,7 +176,7 @@ def test_slices_of_a_dispatch_are_refused() -> None:
         ("verl.experimental.fully_async_policy.fully_async_main", ["+gdro=default"]),
         ("verl.trainer.main_ppo_v0", ["+gdro=default"]),
         ("verl.trainer.main_ppo", [OURS, "+gdro=default", "trainer.use_v1=False"]),
-        ("verl.trainer.main_ppo", ["+gdro=default", "gdro.preset=paper"]),
+        ("verl.trainer.main_ppo", ["+gdro.preset=paper"]),
         ("verl.trainer.main_ppo", ["+gdro=default", "trainer.v1.trainer_mode=sync"]),
     ],
 )
@@ -186,14 +192,38 @@ def test_a_command_that_would_ignore_the_controller_is_stopped(name: str, words:
     ("name", "words"),
     [
         ("verl.trainer.main_ppo", [OURS, "+gdro=default"]),
+        ("verl.trainer.main_ppo", ["+gdro=default", "gdro.preset=paper"]),
         ("verl.trainer.main_ppo", ["--config-name=mine", "gdro.preset=rollout"]),
+        (
+            "verl.trainer.main_ppo",
+            ["+gdro=default", "trainer.default_local_dir=/verl/experimental/1"],
+        ),
+        (
+            "verl.trainer.main_ppo",
+            [
+                "+gdro=default",
+                "reward.reward_manager.module.path=pkg://verl.experimental.reward_loop.reward_manager",
+            ],
+        ),
         ("verl.trainer.main_ppo", ["trainer.project_name=gdro", "trainer.use_v1=False"]),
         ("verl.experimental.fully_async_policy.fully_async_main", ["data.path=/data/gdro/base"]),
         ("pytest", ["tests/trainers/verl", "-k", "gdro"]),
     ],
 )
-def test_other_commands_are_left_alone(name: str, words: list[str]) -> None:
-    border.check_command(["python", "-m", name, *words])
+def test_other_commands_are_left_alone(
+    name: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    border.check_command(["python", "-X", "faulthandler", "-m", name, *words])
+    assert capsys.readouterr().err == ""
+
+
+def test_a_program_that_is_not_verl_s_is_told_what_it_must_do(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    border.check_command(["python", "-u", "recipes/mine.py", "+gdro=default"])
+    assert "recipes/mine.py is not verl.trainer.main_ppo" in capsys.readouterr().err
+    border.check_command(["python", "-m", "gdro.trainers.verl"])
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.nightly

@@ -3,6 +3,7 @@
 import inspect
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,8 @@ ESTIMATORS = ("grpo",)
 
 OTHER_PROGRAMS = ("verl.experimental.", "verl/experimental/", "main_ppo_v0")
 MAIN_PROGRAM = ("verl.trainer.main_ppo", "verl/trainer/main_ppo.py")
-OUR_MODE = "trainer_mode=gdro_"
+MODE = "trainer_mode="
+OUR_MODE = f"{MODE}gdro_"
 
 USAGE = "hydra.searchpath=[pkg://gdro.trainers.verl.config] +gdro=default"
 
@@ -213,7 +215,8 @@ def check_command(words: list[str]) -> None:
     """Stops a command that would train without a controller and never say so.
 
     verl's experimental trainers and its old one have main programs of their own, which know no
-    trainer modes and expand every prompt to `rollout.n` rows; and verl's own mode is the default.
+    trainer modes and expand every prompt to `rollout.n` rows. Of a program that is not verl's, it
+    is said what it must do.
 
     Args:
         words: The command, the interpreter first (`sys.orig_argv`).
@@ -221,24 +224,48 @@ def check_command(words: list[str]) -> None:
     Raises:
         SystemExit: if such a command asks for gdro (verl swallows any other exception of a plugin).
     """
-    if not asks_for_us(words):
+    program = program_of(words)
+    if not asks_for_us(words) or program.startswith("gdro"):
         return
     plain = [word.replace(" ", "").lower() for word in words]
-    other = next((w for w in words if any(name in w for name in OTHER_PROGRAMS)), None)
+    modes = [word for word in plain if MODE in word]
+    grouped = any(re.match(r"\+*gdro=|--config", word) for word in plain)
+    other = next((program for name in OTHER_PROGRAMS if name in program), None)
     if any(word.endswith("trainer.use_v1=false") for word in plain):
         other = "trainer.use_v1=False"
-    moded = any(OUR_MODE in word or word.startswith("--config") for word in plain)
-    if not moded and any(word.endswith(MAIN_PROGRAM) for word in words):
-        other = other or "a command without trainer.v1.trainer_mode"
+    if program.endswith(MAIN_PROGRAM):
+        if modes and OUR_MODE not in modes[-1]:
+            other = other or modes[-1]
+        elif not modes and not grouped:
+            other = other or "a command without +gdro=default or trainer.v1.trainer_mode"
     if other:
         raise SystemExit(
             f"gdro: {other} gives every prompt rollout.n rollouts: nothing of gdro would happen; "
             "use verl.trainer.main_ppo with trainer.v1.trainer_mode=gdro_sync, "
             "gdro_colocate_async or gdro_separate_async"
         )
+    if not program.endswith(MAIN_PROGRAM):
+        print(
+            f"gdro: {program} is not verl.trainer.main_ppo; gdro is in the loop only where it "
+            "builds verl's V1 trainer by its trainer mode",
+            file=sys.stderr,
+        )
+
+
+def program_of(words: list[str]) -> str:
+    """The module after -m, or the script; empty if there is none."""
+    rest = iter(words[1:])
+    for word in rest:
+        if word == "-m":
+            return next(rest, "")
+        if word in ("-X", "-W"):
+            next(rest, "")
+        elif not word.startswith("-"):
+            return word
+    return ""
 
 
 def asks_for_us(words: list[str]) -> bool:
     """Whether a command names our group, our mode or our search path."""
-    asked = re.compile(rf"\+*gdro([=.@]|$)|.*({OUR_MODE}|pkg://gdro\.trainers)")
+    asked = re.compile(rf"\+*gdro[=.@]|.*({OUR_MODE}|pkg://gdro\.trainers)")
     return any(asked.match(word) for word in words[1:])

@@ -4,6 +4,7 @@ verl gives a prompt a new uid whenever it fetches it, and what comes back of it 
 that uid: at once where generation is synchronous, in any step and any company where it is not.
 """
 
+import shutil
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,8 @@ class Driver:
         controller: Decides.
         updates: Batches trained on so far; the next one's index in the trace.
         lost: Rollouts that were dispatched and never came, since the start.
+        branched: Whether a named checkpoint was taken up; what the trace has beyond it is then kept
+            aside.
     """
 
     def __init__(self, settings: Settings, *, n_mean: int, std_scaled: bool) -> None:
@@ -84,7 +87,9 @@ class Driver:
         )
         self.updates = 0
         self.lost = 0
+        self.branched = False
         self._settings = settings
+        self._resumed = False
         self._plans: dict[int, Plan] = {}
         self._slots: dict[str, tuple[int, int]] = {}  # uid -> step of the plan, slot
         self._trace: TraceWriter | None = None
@@ -113,15 +118,10 @@ class Driver:
         ]
 
     def weight_R(self, uid_R: Sequence[str]) -> FloatArray:
-        """What the advantages of each rollout are multiplied by.
-
-        0 where a group came back with one rollout alone: GRPO would take its raw reward for an
-        advantage.
-        """
+        """What the advantages of each rollout are multiplied by."""
         weight_R = np.zeros(len(uid_R))
         for part in self.parts(uid_R):
-            n_P = np.bincount(part.slot_R, minlength=len(part.plan.n_P))
-            weight_R[part.rows] = np.where(n_P > 1, part.plan.weight_P, 0.0)[part.slot_R]
+            weight_R[part.rows] = part.plan.weight_R(part.slot_R)
         return weight_R
 
     def observe(
@@ -163,19 +163,27 @@ class Driver:
 
     # -- trace ----------------------------------------------------------------------------------
 
-    def open_trace(self, resumed: bool) -> None:
-        """Begins or continues `trace.jsonl`; that of an earlier run in the folder is kept aside."""
-        path = Path(self._settings.trace)
-        if path.exists() and not resumed:
-            keep_aside(path)
-        header = header_of(self.controller) | {"method": self._settings.method}
-        self._trace = TraceWriter(path, header)
-        self._trace.truncate_after(self.updates)
-
     def write(self, record: Record, seconds: dict[str, float]) -> None:
-        """Appends the step that `observe` has just ended."""
-        assert self._trace is not None
-        self._trace.append(record.to_dict() | {"step": self.updates - 1, "time": seconds})
+        """Appends the step that `observe` has just ended.
+
+        The first one begins `trace.jsonl` or goes on with it: a command that only evaluates a
+        checkpoint leaves the trace alone.
+        """
+        step = self.updates - 1
+        if self._trace is None:
+            self._trace = self._opened(step)
+        self._trace.append(record.to_dict() | {"step": step, "time": seconds})
+
+    def _opened(self, step: int) -> TraceWriter:
+        """That of another run in the folder, or of another branch of this one, is kept aside."""
+        path = Path(self._settings.trace)
+        if path.exists() and (self.branched or not self._resumed):
+            aside = keep_aside(path)
+            if self._resumed:
+                shutil.copyfile(aside, path)
+        trace = TraceWriter(path, header_of(self.controller) | {"method": self._settings.method})
+        trace.truncate_after(step)
+        return trace
 
     # -- state ----------------------------------------------------------------------------------
 
@@ -193,6 +201,7 @@ class Driver:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up a state of the same configuration and data set."""
         self.controller.load_state_dict(state["controller"])
+        self._resumed = True
         self.updates, self.lost = int(state["updates"]), int(state["lost"])
         plans: Iterable[Plan] = map(Plan.from_state, state["plans"])
         self._plans = {plan.step: plan for plan in plans}

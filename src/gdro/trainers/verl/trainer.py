@@ -177,6 +177,9 @@ class GDROMixin:
         state, mark = self.driver.state_dict(), self.driver.controller.fingerprint
         save(folder / STATE_FILE, state, fingerprint=mark)  # before verl's tracker names the folder
         super()._save_checkpoint()  # type: ignore[misc]
+        for other in folder.parent.glob(f"global_step_*/{STATE_FILE}"):
+            if other.parent != folder and not (other.parent / "actor").exists():
+                other.unlink()  # verl has removed its model (max_actor_ckpt_to_keep)
 
     def _load_checkpoint(self) -> None:
         controller = self.driver.controller
@@ -189,7 +192,7 @@ class GDROMixin:
             if not path.exists():
                 raise CheckpointError(f"{path} is missing: the checkpoint is not of a gdro run")
             self.driver.load_state_dict(load(path, fingerprint=controller.fingerprint))
-        self.driver.open_trace(resumed=self.global_steps > 0)
+            self.driver.branched = self.config.trainer.resume_mode == "resume_path"
 
     def _loaded_from(self) -> Path:
         trainer = self.config.trainer
