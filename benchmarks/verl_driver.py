@@ -93,10 +93,10 @@ def measure(size: int) -> dict[str, Any]:
                 started = time.process_time()
                 for part in driver.parts(came.uid_R):
                     _, wanted = driver.controller.recall(part.plan, part.outcome(came))
-                    remembered |= {part.plan.prompt_P[slot] for slot in wanted}
+                    remembered |= {part.plan.prompt_P[slot] for slot in wanted.values()}
                     spoken = tuple(range(TOKENS))
                     driver.controller.remember(
-                        part.plan, {s: Success(spoken, (1.0,), plan.step) for s in wanted}
+                        part.plan, {s: Success(spoken, (1.0,), 0) for s in wanted.values()}
                     )
                 driver.weight_R(came.uid_R)
                 record, _ = driver.observe(came, ())
