@@ -318,7 +318,7 @@ def verl_driver(found: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
     starts = [
         f"{size['prompts']:,} prompts take {size['ids_seconds'] + size['bind_seconds']:.1f} s at "
-        f"the start, and {size['peak_gib'] - size['before_gib']:.2f} GiB at the peak of the steps below"
+        f"the start, and {size['peak_gib'] - size['before_gib']:.2f} GiB at the steps' peak"
         for size in found["sizes"]
     ]
     return [
