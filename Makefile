@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints.txt scripts/setup.sh
 	touch $@
 
 demo: $(READY)
-	$(BIN)/gdro compare arithmetic --methods grpo,rollout,joint_replay --seeds 0 --parallel 2 --out runs/demo
+	$(BIN)/gdro compare arithmetic --methods grpo,rollout,rollout_replay --seeds 0 --parallel 2 --out runs/demo
 
 test: $(READY)
 	$(BIN)/pytest -n 2 --dist worksteal

@@ -19,9 +19,9 @@ import yaml
 
 README = Path(__file__).parents[1] / "README.md"
 HERE = Path(__file__).parents[1] / "docs" / "results"
-MAIN = "adversaries"
+MAIN = "same_rate"
 """The study that the README shows first; what another one says follows."""
-HARDER = "hard"
+HARDER = "same_rate_hard"
 FEWEST = 4
 """Seeds of a study that a table of methods takes up."""
 LIMITS = HERE / "limits.yaml"
@@ -364,7 +364,7 @@ if __name__ == "__main__":
     (main,) = measured(f"{MAIN}/results")["suites"].values()
     said = "\n".join(verdicts(main)).strip()
     for suite, block in measured(f"{HARDER}/results")["suites"].items():
-        lead = f"On {suite}, a harder mix of such problems, at the same rates, not tuned on it:"
+        lead = f"On {suite}, a harder mix of such problems, at the same rate, not tuned on it:"
         said += "\n".join(["\n", lead, "", *verdicts(block)]).rstrip()
     text = README.read_text()
     block = re.compile(r"(<!-- results -->\n).*(<!-- /results -->)", re.S)

@@ -3,11 +3,11 @@
 #
 #   bash examples/verl/qwen3_dapo.sh [1.7B | 4B | 8B] [METHOD] [verl settings ...]
 #
-# METHOD is a preset: grpo, prompt, rollout, joint, joint_replay (the default), paper.
+# METHOD is a preset: grpo, prompt, rollout, joint, rollout_replay (the default), joint_replay, paper.
 # One node of 8 GPUs of 80 GB unless GPUS says otherwise; several nodes: multi_node.sh beside it.
 # Written for such a machine and composed in the tests; it has not been run on one.
 set -euo pipefail
-size=${1:-1.7B} method=${2:-joint_replay}
+size=${1:-1.7B} method=${2:-rollout_replay}
 shift $(($# < 2 ? $# : 2))
 case $size in
     1.7B) tensor=1 tokens=49152 memory=0.6 ;;

@@ -6,7 +6,7 @@ _PAPER_DIFFICULTY = {"memory": "window", "window": 100, "estimator": "any"}
 _GRPO = {"prompt.weigh": "none", "rollout.allocator": "uniform"}
 _DRAWN = {"select.policy": "sample", "prompt.base": "share", "prompt.eta": 1.0, "difficulty.k": 1}
 """Half of a bin's push by drawing its prompts, half by weight (docs/method.md)."""
-DEFAULT = "joint_replay"
+DEFAULT = "rollout_replay"
 """What the study found best: docs/results."""
 
 PRESETS: dict[str, dict[str, Any]] = {

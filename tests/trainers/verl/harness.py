@@ -59,7 +59,8 @@ def make_assets(folder: Path) -> None:
 
 def command(assets: Path, out: Path, mode: str, steps: int, *more: str) -> list[str]:
     """A verl training command; modes of ours make it a GDRO run, with search path and group."""
-    ours = ["hydra.searchpath=[pkg://gdro.trainers.verl.config]", "+gdro=default"]
+    ours = ["hydra.searchpath=[pkg://gdro.trainers.verl.config]", "+gdro=default",
+            "gdro.preset=joint_replay"]  # every part at work  # fmt: skip
     return [
         sys.executable, "-m", "verl.trainer.main_ppo",
         f"trainer.v1.trainer_mode={mode}",

@@ -295,7 +295,7 @@ def test_the_launch_script_composes(size: str, tmp_path: Path) -> None:
     """Every setting is one of verl's or ours, and what comes of them is fit to train."""
     for name in ("dapo", "math500"):
         (tmp_path / f"{name}.parquet").touch()
-    for method in ("grpo", "prompt", "rollout", "joint") if size == "8B" else ("joint_replay",):
+    for method in ("grpo", "prompt", "rollout", "joint") if size == "8B" else ("rollout_replay",):
         said = subprocess.run(
             ["bash", ROOT / "examples/verl/qwen3_dapo.sh", size, method, "--cfg", "job"],
             env=os.environ | {"DATA": str(tmp_path), "PATH": f"{BIN}:{os.environ['PATH']}"},

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--methods", help="presets, the baseline first [grpo,rollout,joint_replay]")
+    add("--methods", help="presets, the baseline first [grpo,rollout,rollout_replay]")
     add("--seeds", help="training seeds of the tested runs [0,1,2]")
     add("--grid", action="append", metavar="NAME=A,B", help="values to tune over")
     add("--grid-seeds", help="training seeds of the tuning runs [0]")
@@ -114,7 +114,7 @@ def _study(source: str, known: argparse.Namespace, flags: list[str]) -> "Study":
         if given:
             raise ConfigError(f"--{next(iter(given)).replace('_', '-')}: {source} says it")
         return read_study(path, flags)
-    values: dict[str, Any] = {"methods": "grpo,rollout,joint_replay", "seeds": "0,1,2"} | given
+    values: dict[str, Any] = {"methods": "grpo,rollout,rollout_replay", "seeds": "0,1,2"} | given
     values["methods"] = values["methods"].split(",")
     for name in {"seeds", "grid_seeds"} & values.keys():
         values[name] = list(integers(f"--{name.replace('_', '-')}", values[name]))

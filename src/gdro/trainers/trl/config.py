@@ -44,8 +44,8 @@ class GDROConfig(_ControllerFields, GRPOConfig):
 
     Args:
         gdro_preset: The method that the other `gdro_*` fields change: grpo, prompt (Prompt-GDRO),
-            rollout (Rollout-GDRO), joint (both), joint_replay (with a memory of rare successes),
-            paper (to the letter), or a peer's (docs/policies.md).
+            rollout (Rollout-GDRO), joint (both), rollout_replay, joint_replay (with a memory of
+            rare successes), paper (to the letter), or a peer's (docs/policies.md).
         gdro_id_column: Column with the prompts' ids; None takes a hash of each prompt's content.
 
     Raises:
