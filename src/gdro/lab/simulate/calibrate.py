@@ -16,18 +16,17 @@ import numpy as np
 
 from gdro.core.types import FloatArray
 from gdro.lab.simulate.population import Population
-from gdro.lab.simulate.recorded import STAGES, Recorded, Runs, by_stage
+from gdro.lab.simulate.recorded import Recorded, Runs
 from gdro.lab.simulate.run import simulate
 
 FITTED = {
-    "speed": (0.001, 0.1, True),
+    "speed": (0.3, 3.0, True),
     "share": (0.0, 0.5, False),
-    "common": (0.0, 0.1, False),
-    "memory": (0.0, 0.8, False),
-    "width": (16, 512, True),
-    "spread": (0.0, 3.0, False),
-    "slip": (0.0, 0.1, False),
-    "drift": (0.0, 10.0, False),
+    "memory": (0.3, 0.9, False),
+    "gain": (0.0, 0.7, False),
+    "spread": (0.0, 1.0, False),
+    "slip": (0.0, 0.03, False),
+    "drift": (0.0, 0.2, False),
 }
 """Bounds of what is fitted, and whether on a log scale. The search begins in the middle."""
 
@@ -79,16 +78,16 @@ def calibrate(
     tiers = {name: getattr(target, name) for name in ("shares", "rates", "train", "test")}
     start = replace(start or Population(), **tiers)
     wanted = np.concatenate([runs.statistics(target.shares) for runs in target.runs])
-    weight = np.concatenate([_weights(runs, target.shares) for runs in target.runs])
+    weight = np.concatenate([runs.weights(target.shares) for runs in target.runs])
     weight = np.sqrt(weight / weight.sum())
 
     def missed(populations: Sequence[Population], first: int, number: int) -> list[FloatArray]:
         jobs = [(p, runs, seed) for p in populations for seed in range(first, first + number)
                 for runs in target.runs]  # fmt: skip
         run_all: Any = map if pool is None else partial(pool.map, chunksize=4)
-        found = np.array(list(run_all(_simulated, jobs)))
+        found = np.concatenate(list(run_all(_simulated, jobs)))
         found = found.reshape(len(populations), number, -1).mean(1)
-        return list(weight * np.nan_to_num(found - wanted))
+        return list(weight * (found - wanted))
 
     population = start
     if rounds:
@@ -121,7 +120,8 @@ def calibrate(
                 break
         population = _at(start, fit, point)
     (fresh,) = missed([population], seeds, 2 * seeds)
-    simulated = np.split(wanted + fresh / np.where(weight > 0, weight, np.nan), len(target.runs))
+    ends = np.cumsum([len(runs.statistics(target.shares)) for runs in target.runs])
+    simulated = np.split(wanted + fresh / weight, ends[:-1])
     return Calibration(
         population=population, error=float(np.linalg.norm(fresh)), simulated=tuple(simulated)
     )
@@ -133,21 +133,11 @@ def _at(start: Population, fit: Sequence[str], point: FloatArray) -> Population:
     for name, x in zip(fit, point.tolist(), strict=True):
         low, high, logarithmic = FITTED[name]
         value = low * (high / low) ** x if logarithmic else low + (high - low) * x
-        values[name] = round(value) if name == "width" else float(f"{value:.4g}")
+        values[name] = float(f"{value:.4g}")
     return replace(start, **values)
 
 
 def _simulated(job: tuple[Population, Runs, int]) -> FloatArray:
     """The statistics of a run of the same configuration."""
     population, runs, seed = job
-    run = simulate(runs.config, population, runs.training, seed)
-    after = run["after"]
-    scores = [after[f"tier_{m}@8"] + [after[f"{m}@8"]] for m in ("mean", "pass")]
-    return np.array([*by_stage(run["reward"]), *by_stage(run["mixed"]), *scores[0], *scores[1]])
-
-
-def _weights(runs: Runs, shares: Sequence[float]) -> FloatArray:
-    """Of the squares; 0 where nothing is known."""
-    stages = [1 / STAGES if runs.reward else 0.0] * STAGES
-    weight = np.array([*stages, *stages, *shares, 1, *shares, 1])
-    return weight / weight.sum()
+    return runs.of_run(simulate(runs.config, population, runs.training, seed))

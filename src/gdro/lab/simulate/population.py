@@ -14,7 +14,7 @@ import numpy as np
 
 from gdro.core.errors import ConfigError
 from gdro.core.fields import Checked, setting
-from gdro.core.types import IntArray
+from gdro.core.types import FloatArray, IntArray
 
 RIGHT = 0
 """The right choice of every fact; what the others are called does not matter."""
@@ -38,22 +38,22 @@ class Population(Checked):
     spread: float = setting(0.0, "standard deviation of the facts' log-odds in a tier", ge=0, le=10)
     slip: float = setting(0.0131, "share of steps that go wrong whatever is known", ge=0, le=0.5)
     share: float = setting(
-        0.5, "mean over families of what the features of a class have in common", ge=0, le=0.5
+        0.5, "mean over families of what the facts of a class have in common", ge=0, le=0.5
     )
-    common: float = setting(0.00119, "what the features of all facts have in common", ge=0, le=0.5)
-    width: int = setting(
-        394, "features; the fewer, the more facts disturb each other", ge=1, le=4096
+    near: float = setting(
+        0.3, "of what a class shares: the part that is common to the next tier of its family",
+        ge=0, lt=1,
     )
     memory: float = setting(
-        0.346, "share of a step's features that is its prompt's own: learnt by heart", ge=0, lt=1
+        0.65, "share of what is learnt at a step that is its prompt's own: by heart", ge=0, lt=1
+    )
+    gain: float = setting(
+        0.35, "how much faster known facts change: by the power of their odds at first", ge=0, le=2
     )
     drift: float = setting(
-        3.51,
-        "random walk of all log-odds: its deviation a step, in lr times rates of Adam",
-        ge=0,
-        le=100,
+        0.068, "random walk of all log-odds: its deviation a step at training.lr = 1", ge=0, le=10
     )
-    speed: float = setting(0.0193, "Adam's rate at training.lr = 1", gt=0, le=10)
+    speed: float = setting(0.5, "of learning, at training.lr = 1", gt=0, le=1000)
     train: int = setting(960, "prompts to train on", ge=1, le=1_000_000)
     test: int = setting(512, "held-out prompts, of the same facts", ge=1, le=1_000_000)
 
@@ -88,8 +88,7 @@ class World:
         population, seed: As given.
         base_FC: float32, log-odds of each fact's choices before training; the last row, for steps
             that a shorter prompt has not, is right with certainty.
-        step_NLD: float32, features of every step: its fact's and, on top, its prompt's own;
-            squared lengths add up to about 1.
+        gain_F1: float32, how fast each fact changes, 1 in the mean; the last is 0.
         slip_NL1: float32, share of every step that goes wrong whatever is known.
         fact_NL: int64, the facts of each prompt, training prompts first.
         family_N, tier_N, length_N: int64.
@@ -102,9 +101,7 @@ class World:
         num_facts = classes * population.facts
         class_F = np.repeat(np.arange(classes), population.facts)
         size = population.train + population.test
-        features_FD = np.zeros((num_facts + 1, population.width), np.float32)
-        features_FD[:-1] = math.sqrt(1 - population.memory) * self._features(rng, class_F)
-        own_ND = math.sqrt(population.memory) * self._directions(rng, size)
+        size = population.train + population.test
         # Families take turns, and tiers come in their shares within either part.
         self.family_N = np.arange(size) % population.families
         places = [_spread_evenly(n, rng) for n in (population.train, population.test)]
@@ -117,39 +114,16 @@ class World:
         )
         self.fact_NL = np.where(np.arange(max(LENGTHS)) < length_N[:, None], drawn_NL, num_facts)
         self.length_N = length_N
-        self.base_FC = self._base(rng, class_F).astype(np.float32)
+        odds_F = self._odds(rng, class_F)
+        self.base_FC = self._base(rng, odds_F).astype(np.float32)
+        gain_F = np.exp(population.gain * odds_F)
+        self.gain_F1 = np.append(gain_F / gain_F.mean(), 0).astype(np.float32)[:, None]
         there_NL1 = (self.fact_NL < num_facts)[..., None]
         self.slip_NL1 = np.float32(population.slip) * there_NL1
-        self.step_NLD = features_FD[self.fact_NL] + own_ND[:, None]
 
-    def _features(self, rng: np.random.Generator, class_F: IntArray) -> np.ndarray:
-        """Own, of the class, of all: random directions, weighed by what is shared.
-
-        Families differ in it: their `share` is spread evenly over 0 .. 2 `share`.
-        """
+    def _odds(self, rng: np.random.Generator, class_F: IntArray) -> FloatArray:
+        """Log-odds of being right such that the prompts of every tier have its mean rate."""
         p = self.population
-        own, group, every = (
-            self._directions(rng, n) for n in (class_F.size, p.families * p.tiers, 1)
-        )
-        place = (np.arange(p.families) + 0.5) / p.families
-        share_F = (2 * p.share * (1 - p.common) * place)[class_F // p.tiers, None]
-        share_F = share_F.astype(np.float32)
-        return (
-            np.sqrt(1 - share_F - p.common) * own
-            + np.sqrt(share_F) * group[class_F]
-            + math.sqrt(p.common) * every
-        )
-
-    def _directions(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Random, of squared length about 1."""
-        width = self.population.width
-        return rng.standard_normal((count, width), np.float32) / np.float32(math.sqrt(width))
-
-    def _base(self, rng: np.random.Generator, class_F: IntArray) -> np.ndarray:
-        """Log-odds such that the prompts of every tier have its rate in the mean."""
-        p = self.population
-        base_FC = np.zeros((class_F.size + 1, p.choices))
-        base_FC[:-1, 1:] = rng.normal(size=(class_F.size, p.choices - 1))
         own_F = p.spread * rng.normal(size=class_F.size)
         tier_F = class_F % p.tiers
         kept_F = np.append(np.full(class_F.size, 1 - p.slip), 1.0)
@@ -162,10 +136,23 @@ class World:
             above_T = np.bincount(self.tier_N, solved_N, p.tiers) / count_T > p.rates
             high_T = np.where(above_T, middle_T, high_T)
             low_T = np.where(above_T, low_T, middle_T)
-        wrong_F = np.logaddexp.reduce(base_FC[:-1, 1:], axis=1)
-        base_FC[:-1, RIGHT] = own_F + low_T[tier_F] + wrong_F
-        base_FC[-1] = [0.0] + [-np.inf] * (p.choices - 1)
+        return own_F + low_T[tier_F]
+
+    def _base(self, rng: np.random.Generator, odds_F: FloatArray) -> FloatArray:
+        """Log-odds of every choice; the wrong ones' are random."""
+        base_FC = np.zeros((odds_F.size + 1, self.population.choices))
+        base_FC[:-1, 1:] = rng.normal(size=(odds_F.size, self.population.choices - 1))
+        base_FC[:-1, RIGHT] = odds_F + np.logaddexp.reduce(base_FC[:-1, 1:], axis=1)
+        base_FC[-1] = [0.0] + [-np.inf] * (self.population.choices - 1)
         return base_FC
+
+    @cached_property
+    def share_K1(self) -> np.ndarray:
+        """float32, what the facts of each class share: spread evenly over 0 .. 2 `share`."""
+        p = self.population
+        place = (np.arange(p.families) + 0.5) / p.families
+        share_F = 2 * p.share * place
+        return np.repeat(share_F, p.tiers).astype(np.float32)[:, None]
 
     @cached_property
     def test_N(self) -> IntArray:
