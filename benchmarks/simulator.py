@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from scipy.stats import rankdata, spearmanr
-
 from benchmarks.simulator_page import page
 from benchmarks.simulator_recorded import BUDGET, FILE, METRICS, RESULTS, configured, key, methods
+from scipy.stats import rankdata, spearmanr
+
 from gdro.lab.simulate import (
     Population,
     Training,

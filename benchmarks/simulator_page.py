@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-
 from benchmarks.simulator_recorded import BUDGET, METRICS, configured, methods
 
 HISTORY = """HISTORY"""

@@ -2,10 +2,10 @@
 
     python -m benchmarks.simulator_recorded [RUN...]
 
-RUN are folders of GRPO's runs on the validation split, the one at the tuned rate first (8e-4, then
-2e-4, 4e-4 and 1.6e-3); its scores at other rates, at 8 rollouts a prompt and of more seeds are taken
-from the results of earlier studies. Without RUN, GRPO's runs stay as the file has them. The other
-methods are read off the committed results of studies.
+RUN are folders of GRPO's runs on the validation split, the one at the tuned rate first (8e-4,
+then 2e-4, 4e-4 and 1.6e-3); its scores at other rates, at 8 rollouts a prompt and of more seeds are
+taken from the results of earlier studies. Without RUN, GRPO's runs stay as the file has them. The
+other methods are read off the committed results of studies.
 
 Which: every third method of studies/screening.yaml, from its first, and all of parts 1 and 2 of the
 study (studies/replay.yaml, studies/reweighting.yaml). None of studies/fresh.yaml.
@@ -34,8 +34,8 @@ METRICS = ("mean@8", "pass@8")
 BUDGET = 38400
 STEPS = 150
 TUNED = 8e-4
-STUDIES = {"screening": 3, "replay": 1, "reweighting": 1}
-"""Every how manyth method of each study is calibrated on."""
+STUDIES = {"screening": slice(None, None, 3), "replay": slice(None), "reweighting": slice(2, None)}
+"""Which methods of each study are calibrated on; the first two of the last are runs of `replay`."""
 
 
 def methods(study: str) -> dict[str, Mapping[str, Any]]:
@@ -98,9 +98,7 @@ def grpos(folders: list[Path]) -> Recorded:
             config, training = configured("grpo", {"learning_rate": run["lr"]})
             levels = [run["test"][f"level {i}"] for i in range(1, 6)]
             mean, passed = (tuple(level[m] for level in levels) for m in METRICS)
-            pooled.add(
-                Runs(config=config, training=training, seeds=1, mean=mean, passed=passed)
-            )
+            pooled.add(Runs(config=config, training=training, seeds=1, mean=mean, passed=passed))
     for study, name, n_mean in (("adversaries", "grpo", 4), ("group_size", "grpo_n8", 8)):
         values = {"gdro_preset": "grpo", "num_generations": n_mean}
         pooled.add(of_study(study, name, values))
@@ -139,16 +137,14 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path)
     folders = parser.parse_args().folders
     known = grpos(folders) if folders else recorded([FILE])
-    grpo, fresh = method("grpo", {}), {key(*configured(*m)) for m in methods("fresh").items()}
-    pooled = _Pooled()
+    fresh, pooled = {key(*configured(*m)) for m in methods("fresh").items()}, _Pooled()
     for runs in known.runs:
-        if runs.config.to_dict() | {"rollout": 0} == grpo.to_dict() | {"rollout": 0} and (
-            key(runs.config, runs.training) not in fresh
-        ):
+        grpo = runs.config == method("grpo", {}, runs.training.n_mean)
+        if grpo and key(runs.config, runs.training) not in fresh:
             pooled.add(runs)
     taken = {key(runs.config, runs.training) for runs in pooled.runs.values()}
-    for study, every in STUDIES.items():
-        for name, values in list(methods(study).items())[::every]:
+    for study, which in STUDIES.items():
+        for name, values in list(methods(study).items())[which]:
             runs = of_study(study, name, values)
             if key(runs.config, runs.training) not in taken:  # GRPO's are there
                 pooled.add(runs)

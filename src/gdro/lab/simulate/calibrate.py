@@ -20,13 +20,13 @@ from gdro.lab.simulate.recorded import Recorded, Runs
 from gdro.lab.simulate.run import simulate
 
 FITTED = {
-    "speed": (0.3, 3.0, True),
-    "share": (0.0, 0.5, False),
-    "memory": (0.3, 0.9, False),
+    "speed": (0.1, 1.2, True),
+    "near": (0.0, 0.8, False),
+    "novelty": (0.2, 10.0, True),
     "gain": (0.0, 0.7, False),
-    "spread": (0.0, 1.0, False),
+    "spread": (0.0, 2.0, False),
     "slip": (0.0, 0.03, False),
-    "drift": (0.0, 0.2, False),
+    "drift": (0.0, 0.25, False),
 }
 """Bounds of what is fitted, and whether on a log scale. The search begins in the middle."""
 
@@ -59,7 +59,7 @@ def calibrate(
     *,
     fit: Sequence[str] = tuple(FITTED),
     rounds: int = 5,
-    seeds: int = 3,
+    seeds: int = 2,
     pool: Executor | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Calibration:

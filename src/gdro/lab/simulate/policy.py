@@ -17,22 +17,22 @@ class Policy:
 
         pi(c | n, l) = (1 - slip) softmax(odds_f + own_nl)_c + slip / (C - 1) [c is wrong]
 
-    f is the fact of step l of prompt n. An update is what Adam does to a network that is linear in
-    many random features (its second moments, at rate .999, are those of each choice; momentum,
-    which only delays, is left out):
+    f is the fact of step l of prompt n, g_nl the gradient by these log-odds. An update is Adam's on
+    a network that is linear in many random features, of a fact, shared, or a prompt's own:
 
-        d odds = speed lr (1 - memory) K g / v        v_c^2: running mean of g_c' (K + memory) g_c
-        d own  = speed lr memory gain_f g_nl / v
+        d odds = speed lr K sum (1 - h_n) g_nl / v      K(f, f') = sqrt(gain_f gain_f') * in common
+        d own  = speed lr gain_f h_n g_nl / v           h_n = updates on n so far / (they + novelty)
 
-    g is the gradient by log-odds, K(f, f') the part of their features that two facts have in common:
-    by their class and gains. With every update odds_f moves at random, by `drift` times
-    the square of lr: what a network's updates do to what they are not about. It is of second
-    order in the rate, as the rest is of first; so it is what sets a limit to the rate.
+    h is how much of it is learnt by heart. v_c^2 is Adam's second moment (rate .999): the running
+    mean of the squared length of the gradient by the features of choice c. Momentum, which delays,
+    is left out. With every update odds_f moves at random, by `drift` times lr squared times
+    gain_f: what a network's updates do to what they are not about. It is of second order in the
+    rate and the features, as the rest is of first; so it is what sets a limit to the rate.
 
     Attributes:
         world: The facts and prompts.
         odds_FC: float32, log-odds of each fact's choices.
-        own_NLC: float32, what is learnt by heart, zeros at first.
+        own_NLC: float32, log-odds of each prompt's steps beside them.
     """
 
     def __init__(self, world: World, lr: float) -> None:
@@ -41,8 +41,10 @@ class Policy:
         self._drift = world.population.drift * lr**2 * math.sqrt(_EVERY)
         self.odds_FC = world.base_FC.copy()
         self.own_NLC = np.zeros((*world.fact_NL.shape, world.base_FC.shape[1]), np.float32)
+        self.own_NLC[..., RIGHT] = world.own_NL
         self._second_C = np.zeros(world.base_FC.shape[1])
         self._updates = 0
+        self._updates_N = np.zeros(len(world.fact_NL), np.int64)
         self._root_F1 = np.sqrt(world.gain_F1[:-1])
         apart_TT = np.abs(np.subtract.outer(*2 * [np.arange(world.population.tiers)]))
         self._near_TT = world.population.near**apart_TT
@@ -60,24 +62,26 @@ class Policy:
             gradient_PLC: Of the objective, by the log-odds of each of their steps.
         """
         self._updates += 1
-        world = self.world
-        memory, choices = world.population.memory, self.odds_FC.shape[1]
+        world, choices = self.world, self.odds_FC.shape[1]
+        updates_P = self._updates_N[prompt_P]
+        self._updates_N[prompt_P] += 1
+        heart_P = (updates_P / (updates_P + world.population.novelty)).astype(np.float32)
+        own_PLC = heart_P[:, None, None] * gradient_PLC
         fact_PL = world.fact_NL.take(prompt_P, 0)
         place_PLC = fact_PL[..., None] * choices + np.arange(choices)
         gradient_FC = np.bincount(
-            place_PLC.ravel(), gradient_PLC.ravel(), self.odds_FC.size
+            place_PLC.ravel(), (gradient_PLC - own_PLC).ravel(), self.odds_FC.size
         ).reshape(self.odds_FC.shape)[:-1]
         moved_FC = self._in_common(gradient_FC)
-        own_PLC = world.gain_F1[fact_PL] * gradient_PLC
-        square_C = (1 - memory) * (gradient_FC * moved_FC).sum(0)
-        square_C += memory * (own_PLC * gradient_PLC).sum((0, 1))
+        own_PLC *= world.gain_F1[fact_PL]
+        square_C = (gradient_FC * moved_FC).sum(0) + (own_PLC * gradient_PLC).sum((0, 1))
         self._second_C += 0.001 * (square_C - self._second_C)
         rate_C = self._rate / (np.sqrt(self._second_C / (1 - 0.999**self._updates)) + 1e-8)
-        self.odds_FC[:-1] += (1 - memory) * rate_C * moved_FC
-        np.add.at(self.own_NLC, prompt_P, memory * rate_C.astype(np.float32) * own_PLC)
+        self.odds_FC[:-1] += rate_C * moved_FC
+        np.add.at(self.own_NLC, prompt_P, rate_C.astype(np.float32) * own_PLC)
         if self._drift and self._updates % _EVERY == 0:
             noise_FC = self._rng.standard_normal(self.odds_FC.shape, np.float32)
-            self.odds_FC[:-1] += self._drift * self._root_F1 * noise_FC[:-1]
+            self.odds_FC[:-1] += self._drift * self.world.gain_F1[:-1] * noise_FC[:-1]
 
     def _in_common(self, gradient_FC: np.ndarray) -> np.ndarray:
         """K g."""

@@ -35,17 +35,15 @@ class Population(Checked):
     families: int = setting(7, "families of prompts, each with every tier", ge=1, le=1000)
     facts: int = setting(24, "facts of a family at a tier", ge=5, le=10_000)
     choices: int = setting(8, "words that a step chooses among", ge=2, le=1000)
-    spread: float = setting(0.0, "standard deviation of the facts' log-odds in a tier", ge=0, le=10)
+    spread: float = setting(
+        1.0, "deviation of the log-odds of a prompt's steps, beside their facts'", ge=0, le=10
+    )
     slip: float = setting(0.0131, "share of steps that go wrong whatever is known", ge=0, le=0.5)
-    share: float = setting(
-        0.5, "mean over families of what the facts of a class have in common", ge=0, le=0.5
-    )
     near: float = setting(
-        0.3, "of what a class shares: the part that is common to the next tier of its family",
-        ge=0, lt=1,
+        0.4, "what tiers of a family have in common, for each that they are apart", ge=0, le=1
     )
-    memory: float = setting(
-        0.65, "share of what is learnt at a step that is its prompt's own: by heart", ge=0, lt=1
+    novelty: float = setting(
+        1.4, "updates on a prompt until half of what the next one teaches is by heart", gt=0, le=1e6
     )
     gain: float = setting(
         0.35, "how much faster known facts change: by the power of their odds at first", ge=0, le=2
@@ -91,16 +89,14 @@ class World:
         gain_F1: float32, how fast each fact changes, 1 in the mean; the last is 0.
         slip_NL1: float32, share of every step that goes wrong whatever is known.
         fact_NL: int64, the facts of each prompt, training prompts first.
+        own_NL: float32, log-odds of being right at a step, beside its fact's.
         family_N, tier_N, length_N: int64.
     """
 
     def __init__(self, population: Population, seed: int) -> None:
         self.population, self.seed = population, seed
         rng = np.random.default_rng([seed, 0x51])
-        classes = population.families * population.tiers
-        num_facts = classes * population.facts
-        class_F = np.repeat(np.arange(classes), population.facts)
-        size = population.train + population.test
+        num_facts = population.families * population.tiers * population.facts
         size = population.train + population.test
         # Families take turns, and tiers come in their shares within either part.
         self.family_N = np.arange(size) % population.families
@@ -114,29 +110,29 @@ class World:
         )
         self.fact_NL = np.where(np.arange(max(LENGTHS)) < length_N[:, None], drawn_NL, num_facts)
         self.length_N = length_N
-        odds_F = self._odds(rng, class_F)
+        there_NL1 = (self.fact_NL < num_facts)[..., None]
+        self.slip_NL1 = np.float32(population.slip) * there_NL1
+        self.own_NL = population.spread * rng.standard_normal(self.fact_NL.shape, np.float32)
+        odds_F = self._odds()
         self.base_FC = self._base(rng, odds_F).astype(np.float32)
         gain_F = np.exp(population.gain * odds_F)
         self.gain_F1 = np.append(gain_F / gain_F.mean(), 0).astype(np.float32)[:, None]
-        there_NL1 = (self.fact_NL < num_facts)[..., None]
-        self.slip_NL1 = np.float32(population.slip) * there_NL1
 
-    def _odds(self, rng: np.random.Generator, class_F: IntArray) -> FloatArray:
-        """Log-odds of being right such that the prompts of every tier have its mean rate."""
+    def _odds(self) -> FloatArray:
+        """Log-odds of being right of the facts, such that prompts of a tier have its mean rate."""
         p = self.population
-        own_F = p.spread * rng.normal(size=class_F.size)
-        tier_F = class_F % p.tiers
-        kept_F = np.append(np.full(class_F.size, 1 - p.slip), 1.0)
+        tier_F = np.arange(p.families * p.tiers * p.facts) // p.facts % p.tiers
+        kept_NL = 1 - self.slip_NL1[..., 0].astype(np.float64)
         low_T, high_T = np.full(p.tiers, -30.0), np.full(p.tiers, 30.0)
         count_T = np.maximum(np.bincount(self.tier_N, minlength=p.tiers), 1)
         for _ in range(30):
             middle_T = (low_T + high_T) / 2
-            odds_F = np.append(own_F + middle_T[tier_F], np.inf)
-            solved_N = (kept_F * _sigmoid(odds_F))[self.fact_NL].prod(1)
+            odds_F = np.append(middle_T[tier_F], np.inf)
+            solved_N = (kept_NL * _sigmoid(odds_F[self.fact_NL] + self.own_NL)).prod(1)
             above_T = np.bincount(self.tier_N, solved_N, p.tiers) / count_T > p.rates
             high_T = np.where(above_T, middle_T, high_T)
             low_T = np.where(above_T, low_T, middle_T)
-        return own_F + low_T[tier_F]
+        return low_T[tier_F]
 
     def _base(self, rng: np.random.Generator, odds_F: FloatArray) -> FloatArray:
         """Log-odds of every choice; the wrong ones' are random."""
@@ -148,11 +144,10 @@ class World:
 
     @cached_property
     def share_K1(self) -> np.ndarray:
-        """float32, what the facts of each class share: spread evenly over 0 .. 2 `share`."""
+        """float32, what the facts of each class share: the families' are even over 0 .. 1."""
         p = self.population
-        place = (np.arange(p.families) + 0.5) / p.families
-        share_F = 2 * p.share * place
-        return np.repeat(share_F, p.tiers).astype(np.float32)[:, None]
+        share_J = (np.arange(p.families) + 0.5) / p.families
+        return np.repeat(share_J, p.tiers).astype(np.float32)[:, None]
 
     @cached_property
     def test_N(self) -> IntArray:
