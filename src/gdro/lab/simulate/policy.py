@@ -46,6 +46,7 @@ class Policy:
         self._updates = 0
         self._updates_N = np.zeros(len(world.fact_NL), np.int64)
         self._root_F1 = np.sqrt(world.gain_F1[:-1])
+        self._alone_F1 = 1 - np.repeat(world.share_K1, world.population.facts, 0)
         apart_TT = np.abs(np.subtract.outer(*2 * [np.arange(world.population.tiers)]))
         self._near_TT = world.population.near**apart_TT
         self._rng = np.random.default_rng([world.seed, 0xD])
@@ -68,30 +69,42 @@ class Policy:
         heart_P = (updates_P / (updates_P + world.population.novelty)).astype(np.float32)
         own_PLC = heart_P[:, None, None] * gradient_PLC
         fact_PL = world.fact_NL.take(prompt_P, 0)
-        place_PLC = fact_PL[..., None] * choices + np.arange(choices)
-        gradient_FC = np.bincount(
-            place_PLC.ravel(), (gradient_PLC - own_PLC).ravel(), self.odds_FC.size
-        ).reshape(self.odds_FC.shape)[:-1]
-        moved_FC = self._in_common(gradient_FC)
-        own_PLC *= world.gain_F1[fact_PL]
-        square_C = (gradient_FC * moved_FC).sum(0) + (own_PLC * gradient_PLC).sum((0, 1))
+        gain_PL1 = world.gain_F1[fact_PL]
+        by_step_SC = ((gradient_PLC - own_PLC) * np.sqrt(gain_PL1)).reshape(-1, choices)
+        moved_FC, square_C = self._in_common(fact_PL.ravel(), by_step_SC)
+        own_PLC *= gain_PL1
+        square_C += np.einsum("plc,plc->c", own_PLC, gradient_PLC)
         self._second_C += 0.001 * (square_C - self._second_C)
         rate_C = self._rate / (np.sqrt(self._second_C / (1 - 0.999**self._updates)) + 1e-8)
-        self.odds_FC[:-1] += rate_C * moved_FC
+        moved_FC *= rate_C
+        self.odds_FC[:-1] += moved_FC
         np.add.at(self.own_NLC, prompt_P, rate_C.astype(np.float32) * own_PLC)
         if self._drift and self._updates % _EVERY == 0:
             noise_FC = self._rng.standard_normal(self.odds_FC.shape, np.float32)
             self.odds_FC[:-1] += self._drift * self.world.gain_F1[:-1] * noise_FC[:-1]
 
-    def _in_common(self, gradient_FC: np.ndarray) -> np.ndarray:
-        """K g."""
+    def _in_common(self, fact_S: IntArray, by_step_SC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What steps do to all facts, and the squared length of their gradient, by choice."""
         p, share_K1 = self.world.population, self.world.share_K1
-        by_class_KFC = (self._root_F1 * gradient_FC).reshape(len(share_K1), p.facts, -1)
-        class_KC = by_class_KFC.sum(1)
-        by_family_JTC = class_KC.reshape(p.families, p.tiers, -1)
-        class_KC = (self._near_TT @ by_family_JTC).reshape(class_KC.shape)
-        moved_KFC = (1 - share_K1)[:, None] * by_class_KFC + (share_K1 * class_KC)[:, None]
-        return self._root_F1 * moved_KFC.reshape(gradient_FC.shape)
+        facts, choices = len(self._root_F1), by_step_SC.shape[1]
+        by_fact_FC = _sums(fact_S, by_step_SC, facts)
+        by_class_KC = _sums(fact_S // p.facts, by_step_SC, len(share_K1))
+        near_JTC = self._near_TT @ by_class_KC.reshape(p.families, p.tiers, choices)
+        shared_KC = share_K1 * near_JTC.reshape(by_class_KC.shape)
+        moved_FC = self._alone_F1 * by_fact_FC
+        square_C = np.einsum("fc,fc->c", moved_FC, by_fact_FC)
+        square_C += np.einsum("kc,kc->c", shared_KC, by_class_KC)
+        moved_FC.reshape(len(share_K1), p.facts, choices)[...] += shared_KC[:, None]
+        moved_FC *= self._root_F1
+        return moved_FC, square_C
+
+
+def _sums(group_S: IntArray, value_SC: np.ndarray, groups: int) -> np.ndarray:
+    """float64 [groups, C]; of steps that there are not, which come last, nothing."""
+    choices = value_SC.shape[1]
+    place_SC = group_S[:, None] * choices + np.arange(choices)
+    total = np.bincount(place_SC.ravel(), value_SC.ravel(), groups * choices)
+    return total[: groups * choices].reshape(groups, choices)
 
 
 class Look:
