@@ -23,7 +23,7 @@ Calibrated on: {configurations} configurations ([recorded.json](simulator/record
 five rates and with 8 rollouts a prompt; every third method of the screening, from its first; and \
 the methods of parts 1 and 2 of the study, on the test split. It misses what they recorded by \
 {error:.3f} rms, on fresh seeds. The population is where `gdro simulate --calibrate` ends on that \
-file."""
+file, from the middle of bounds that were drawn around one of those two dozen."""
 
 
 def page(found: dict[str, Any], judge: str, bound: float) -> str:

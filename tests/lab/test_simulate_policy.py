@@ -153,18 +153,19 @@ def test_known_facts_change_faster_by_a_power_of_their_odds():
     assert world.gain_F1[-1] == 0
 
 
-def test_drift_grows_with_the_square_of_the_rate():
-    moved = []
+def test_drift_grows_with_the_square_of_the_rate_and_with_the_gain():
+    moved, population = [], replace(SMALL, gain=1.0, facts=100)
     for lr in (1.0, 2.0):
-        policy = Policy(World(SMALL, 0), lr)
+        policy = Policy(World(population, 0), lr)
         before_FC = policy.odds_FC[:-1].copy()
-        nothing = np.zeros((0, 5, SMALL.choices), np.float32)
         for _ in range(64):
-            policy.ascend(np.zeros(0, np.int64), nothing)
-        moved_FC = policy.odds_FC[:-1] - before_FC
-        moved.append((moved_FC / np.sqrt(policy.world.gain_F1[:-1])).std())
-    assert moved[0] == pytest.approx(SMALL.drift * 8, rel=0.1)
-    assert moved[1] == pytest.approx(4 * moved[0], rel=1e-3)
+            policy.ascend(np.zeros(0, np.int64), np.zeros((0, 5, SMALL.choices), np.float32))
+        by_tier = (policy.odds_FC[:-1] - before_FC).reshape(-1, 2, 100, SMALL.choices)
+        moved.append(by_tier.std((0, 2, 3)))
+    gain_T = policy.world.gain_F1[:-1].reshape(-1, 2, 100).mean((0, 2))
+    assert gain_T[0] > 3 * gain_T[1]
+    np.testing.assert_allclose(moved[0], SMALL.drift * 8 * gain_T, rtol=0.1)
+    np.testing.assert_allclose(moved[1], 4 * moved[0], rtol=1e-3)
 
 
 def test_choices_come_as_often_as_the_policy_says():

@@ -27,33 +27,51 @@ class Population(Checked):
     _room = "population."
 
     shares: tuple[float, ...] = setting(
-        (0.2988, 0.1035, 0.0977, 0.1777, 0.3223), "share of each tier among the prompts", gt=0, le=1
+        (0.30859375, 0.09765625, 0.10546875, 0.1796875, 0.30859375),
+        "share of each tier among the prompts",
+        gt=0,
+        le=1,
     )
     rates: tuple[float, ...] = setting(
-        (0.837, 0.187, 0.0561, 0.00617, 0.00189), "success rate of each tier at first", gt=0, lt=1
+        (
+            0.8222748815165877,
+            0.2064676616915423,
+            0.07603686635944701,
+            0.006775067750677507,
+            0.002369668246445498,
+        ),
+        "success rate of each tier at first",
+        gt=0,
+        lt=1,
     )
     families: int = setting(7, "families of prompts, each with every tier", ge=1, le=1000)
     facts: int = setting(24, "facts of a family at a tier", ge=5, le=10_000)
     choices: int = setting(8, "words that a step chooses among", ge=2, le=1000)
     spread: float = setting(
-        1.0, "deviation of the log-odds of a prompt's steps, beside their facts'", ge=0, le=10
+        1.695, "deviation of the log-odds of a prompt's steps, beside their facts'", ge=0, le=10
     )
-    slip: float = setting(0.0131, "share of steps that go wrong whatever is known", ge=0, le=0.5)
+    slip: float = setting(0.01346, "share of steps that go wrong whatever is known", ge=0, le=0.5)
     near: float = setting(
-        0.4, "what tiers of a family have in common, for each that they are apart", ge=0, le=1
+        0.3225, "what tiers of a family have in common, for each that they are apart", ge=0, le=1
     )
     novelty: float = setting(
-        1.4, "updates on a prompt until half of what the next one teaches is by heart", gt=0, le=1e6
+        2.476,
+        "updates on a prompt until half of what the next one teaches is by heart",
+        gt=0,
+        le=1e6,
     )
     gain: float = setting(
-        0.35, "how much faster known facts change: by the power of their odds at first", ge=0, le=2
+        0.4105,
+        "how much faster known facts change: by the power of their odds at first",
+        ge=0,
+        le=2,
     )
     drift: float = setting(
-        0.068, "random walk of all log-odds: its deviation a step at training.lr = 1", ge=0, le=10
+        0.09404, "random walk of all log-odds: its deviation a step at training.lr = 1", ge=0, le=10
     )
-    speed: float = setting(0.5, "of learning, at training.lr = 1", gt=0, le=1000)
+    speed: float = setting(0.4825, "of learning, at training.lr = 1", gt=0, le=1000)
     train: int = setting(960, "prompts to train on", ge=1, le=1_000_000)
-    test: int = setting(512, "held-out prompts, of the same facts", ge=1, le=1_000_000)
+    test: int = setting(256, "held-out prompts, of the same facts", ge=1, le=1_000_000)
 
     def __post_init__(self) -> None:
         super().__post_init__()
