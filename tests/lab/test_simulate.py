@@ -169,6 +169,32 @@ def test_scores_without_a_trace_count_as_far_as_they_go():
         Recorded(**data, runs=(replace(known, mean=(0.5,)),))
 
 
+def test_the_scores_of_others_count_as_differences_from_the_configuration_of_most_runs():
+    training = Training(steps=4, prompts=12)
+
+    def error(shift, other_shift):
+        runs = []
+        for name, seeds, by in (("grpo", 3, shift), ("rollout", 2, other_shift)):
+            config = method(name, {})
+            after = [simulate(config, SMALL, training, seed)["after"] for seed in range(1, 3)]
+            mean, passed = (
+                tuple(np.mean([a[f"tier_{m}@8"] for a in after], 0) + by) for m in ("mean", "pass")
+            )
+            runs.append(
+                Runs(config=config, training=training, seeds=seeds, mean=mean, passed=passed)
+            )
+        target = Recorded(
+            shares=SMALL.shares, rates=SMALL.rates, train=SMALL.train, test=SMALL.test,
+            runs=tuple(runs),
+        )  # fmt: skip
+        return calibrate(target, SMALL, rounds=0, seeds=1).error
+
+    assert error(0, 0) == pytest.approx(0, abs=1e-9)
+    assert error(0.1, 0.1) == pytest.approx(0.1 / np.sqrt(2))  # of the first alone
+    assert error(0, 0.1) == pytest.approx(0.1 / np.sqrt(2))
+    assert error(0.1, 0) == pytest.approx(0.1)
+
+
 def test_the_search_begins_in_the_middle_and_stays_within_the_bounds():
     names = tuple(FITTED)
     for place in (0.0, 0.5, 1.0):

@@ -82,12 +82,15 @@ def test_an_update_is_adams_on_random_features():
         there_PL = world.slip_NL1[prompt_P, :, 0] > 0
         gradient_PLC = rng.normal(size=(12, length, population.choices)).astype(np.float32)
         fact_S = world.fact_NL[prompt_P][there_PL]
-        before = policy.odds_FC[fact_S], (step_NLD[prompt_P] @ weights_DC.detach())[there_PL]
+        before = (
+            policy.odds_FC[fact_S],
+            (step_NLD[prompt_P] @ weights_DC.detach()).numpy()[there_PL],
+        )
         policy.ascend(prompt_P, gradient_PLC)
         adam.zero_grad()
         ((step_NLD[prompt_P] @ weights_DC) * torch.tensor(gradient_PLC)).sum().backward()
         adam.step()
-        after = policy.odds_FC[fact_S], (step_NLD[prompt_P] @ weights_DC.detach())[there_PL]
+        after = policy.odds_FC[fact_S], (step_NLD[prompt_P] @ weights_DC.detach()).numpy()[there_PL]
         moved = [np.asarray(y - x).ravel() for x, y in zip(before, after, strict=True)]
     found, expected = moved
     assert np.corrcoef(found, expected)[0, 1] > 0.98

@@ -68,13 +68,17 @@ def rows_of(part_name, names, off=0.0):
 
 def test_parts_are_judged_apart_and_only_at_equal_rollouts():
     fresh = rows_of("fresh", list(methods("fresh"))[:6])
-    held = rows_of("held out of the screening", ["mopps", "sec", "greso", "sample"], off=1.0)
+    held = rows_of(
+        "held out of the screening",
+        ["mopps", "sec", "greso", "sample", "paper", "knapsack", "dr_grpo"],
+        off=1.0,
+    )
     fresh[0]["rollouts"] *= 1.02
     found = judged([*fresh, *held])
     assert [found[name]["mean@8"]["rho"] for name in found] == pytest.approx([1, -1])
     assert found["fresh"]["pass@8"]["methods"] == 5
     assert (fresh[0]["off"], fresh[1]["off"]) == ({}, {"mean@8": 0, "pass@8": 0})
-    assert held[0]["off"]["mean@8"] == 3  # the worst, put highest
+    assert held[0]["off"]["mean@8"] == 6  # the worst, put highest
     made = {"correlation": found, "rows": [*fresh, *held], "accepted": True, "seeds": 1}
     made |= {"real_seeds": [40, 41], "configurations": 22, "error": 0.05}
     text = page(made, "fresh", 0.7)

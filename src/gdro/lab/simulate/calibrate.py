@@ -3,7 +3,8 @@
 Sizes and tiers are the recorded ones. What training does to them is fitted by least squares, with
 the same draws for every candidate, so that simulated runs of the same configurations have the
 recorded reward and share of mixed groups over the steps, and the recorded scores, by tier and in
-all.
+all: those of the configuration with the most runs as they are, those of others as differences from
+it, since differences are what a simulation is for.
 """
 
 from collections.abc import Callable, Sequence
@@ -80,22 +81,34 @@ def calibrate(
     wanted = np.concatenate([runs.statistics(target.shares) for runs in target.runs])
     weight = np.concatenate([runs.weights(target.shares) for runs in target.runs])
     weight = np.sqrt(weight / weight.sum())
+    ends = np.cumsum([len(runs.statistics(target.shares)) for runs in target.runs])
+    baseline = int(np.argmax([runs.seeds for runs in target.runs]))
 
-    def missed(populations: Sequence[Population], first: int, number: int) -> list[FloatArray]:
+    def weighed(left: FloatArray) -> FloatArray:
+        """The baseline's as they are; the scores of others as differences from it."""
+        left, scores = left.copy(), 2 * (len(target.shares) + 1)
+        last_I = np.subtract.outer(ends, np.arange(scores, 0, -1))
+        others = np.arange(len(ends)) != baseline
+        left[last_I[others]] -= left[last_I[baseline]]
+        return weight * left
+
+    def left_of(populations: Sequence[Population], first: int, number: int) -> list[FloatArray]:
         jobs = [(p, runs, seed) for p in populations for seed in range(first, first + number)
                 for runs in target.runs]  # fmt: skip
         run_all: Any = map if pool is None else partial(pool.map, chunksize=4)
         found = np.concatenate(list(run_all(_simulated, jobs)))
-        found = found.reshape(len(populations), number, -1).mean(1)
-        return list(weight * (found - wanted))
+        return list(found.reshape(len(populations), number, -1).mean(1) - wanted)
+
+    def missed(populations: Sequence[Population]) -> list[FloatArray]:
+        return [weighed(left) for left in left_of(populations, 0, seeds)]
 
     population = start
     if rounds:
         point = np.full(len(fit), 0.5)
-        (here,) = missed([_at(start, fit, point)], 0, seeds)
+        (here,) = missed([_at(start, fit, point)])
         for number in range(rounds):
             probe = np.diag(np.where(point + PROBE <= 1, PROBE, -PROBE))
-            near = missed([_at(start, fit, x) for x in point + probe], 0, seeds)
+            near = missed([_at(start, fit, x) for x in point + probe])
             slopes = np.transpose([(x - here) / h for x, h in zip(near, probe.sum(1), strict=True)])
             curvature = slopes.T @ slopes
             trials = [
@@ -111,7 +124,7 @@ def calibrate(
                 for d in DAMPING
             ]
             # A trial that overshoots is worse than the best probe, or than to stay.
-            tried = missed([_at(start, fit, x) for x in trials], 0, seeds)
+            tried = missed([_at(start, fit, x) for x in trials])
             points, left = [point, *trials, *(point + probe)], [here, *tried, *near]
             best = int(np.argmin([np.linalg.norm(x) for x in left]))
             point, here = points[best], left[best]
@@ -119,11 +132,12 @@ def calibrate(
             if best == 0:
                 break
         population = _at(start, fit, point)
-    (fresh,) = missed([population], seeds, 2 * seeds)
-    ends = np.cumsum([len(runs.statistics(target.shares)) for runs in target.runs])
-    simulated = np.split(wanted + fresh / weight, ends[:-1])
+    (fresh,) = left_of([population], seeds, 2 * seeds)
+    simulated = np.split(wanted + fresh, ends[:-1])
     return Calibration(
-        population=population, error=float(np.linalg.norm(fresh)), simulated=tuple(simulated)
+        population=population,
+        error=float(np.linalg.norm(weighed(fresh))),
+        simulated=tuple(simulated),
     )
 
 

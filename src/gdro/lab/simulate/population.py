@@ -48,28 +48,28 @@ class Population(Checked):
     facts: int = setting(24, "facts of a family at a tier", ge=5, le=10_000)
     choices: int = setting(8, "words that a step chooses among", ge=2, le=1000)
     spread: float = setting(
-        1.695, "deviation of the log-odds of a prompt's steps, beside their facts'", ge=0, le=10
+        1.61, "deviation of the log-odds of a prompt's steps, beside their facts'", ge=0, le=10
     )
-    slip: float = setting(0.01346, "share of steps that go wrong whatever is known", ge=0, le=0.5)
+    slip: float = setting(0.02262, "share of steps that go wrong whatever is known", ge=0, le=0.5)
     near: float = setting(
-        0.3225, "what tiers of a family have in common, for each that they are apart", ge=0, le=1
+        0.09996, "what tiers of a family have in common, for each that they are apart", ge=0, le=1
     )
     novelty: float = setting(
-        2.476,
+        2.501,
         "updates on a prompt until half of what the next one teaches is by heart",
         gt=0,
         le=1e6,
     )
     gain: float = setting(
-        0.4105,
+        0.5027,
         "how much faster known facts change: by the power of their odds at first",
         ge=0,
         le=2,
     )
     drift: float = setting(
-        0.09404, "random walk of all log-odds: its deviation a step at training.lr = 1", ge=0, le=10
+        0.0923, "random walk of all log-odds: its deviation a step at training.lr = 1", ge=0, le=10
     )
-    speed: float = setting(0.4825, "of learning, at training.lr = 1", gt=0, le=1000)
+    speed: float = setting(0.932, "of learning, at training.lr = 1", gt=0, le=1000)
     train: int = setting(960, "prompts to train on", ge=1, le=1_000_000)
     test: int = setting(256, "held-out prompts, of the same facts", ge=1, le=1_000_000)
 
