@@ -225,7 +225,7 @@ def page() -> str:
         "",
         "## Simulator",
         "",
-        "Against real training, not accepted: [simulator.md](simulator.md).",
+        "Against real training, with its verdict: [simulator.md](simulator.md).",
         "",
         "## Mechanism",
         "",

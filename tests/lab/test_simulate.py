@@ -1,12 +1,10 @@
-"""The simulator: an exact gradient, exact budgets, the real controller, known parameters found."""
+"""The simulator: exact budgets, the real controller, known parameters found."""
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from gdro.cli import main
 from gdro.core.config import ControllerConfig
@@ -19,147 +17,23 @@ from gdro.lab.simulate import (
     Recorded,
     Runs,
     Training,
-    World,
     calibrate,
     recorded,
     simulate,
     variants,
 )
 from gdro.lab.simulate.calibrate import FITTED, _at
-from gdro.lab.simulate.policy import Look, Policy
-from gdro.lab.simulate.run import _advantages
 from gdro.lab.simulate.settings import from_flags, method
 
-ROOT = Path(__file__).parents[2]
-
 SMALL = Population(
-    shares=(0.5, 0.5), rates=(0.5, 0.05), families=2, facts=8, width=16, choices=4,
-    train=48, test=40, speed=0.02, spread=0.5, slip=0.05, share=0.3, common=0.1, memory=0.2,
-    drift=2.0,
+    shares=(0.5, 0.5), rates=(0.5, 0.05), families=2, facts=8, choices=4, train=48, test=40,
+    speed=0.3, spread=0.5, slip=0.05, near=0.4, novelty=2.0, gain=0.3, drift=0.04,
 )  # fmt: skip
 SHORT = Training(steps=8, prompts=12)
 
 
 def without_time(run):
     return {name: value for name, value in run.items() if name not in ("seconds", "processor")}
-
-
-def test_every_tier_starts_at_its_rate():
-    world = World(SMALL, 0)
-    success_N = Policy(world, 1.0).success(np.arange(len(world.fact_NL)))
-    for tier, rate in enumerate(SMALL.rates):
-        assert success_N[world.tier_N == tier].mean() == pytest.approx(rate, rel=1e-5)
-
-
-def test_the_gradient_is_autograds():
-    rng, world = np.random.default_rng(0), World(SMALL, 0)
-    policy = Policy(world, 1.0)
-    policy.weights_DC += rng.normal(size=policy.weights_DC.shape) / 4
-    prompt_P, slot_R = np.arange(6), np.repeat(np.arange(6), 3)
-    look = Look(policy, prompt_P)
-    drawn_RL = rng.random((len(slot_R), world.fact_NL.shape[1]))
-    choice_RL, weight_R = look.choice(slot_R, drawn_RL), rng.normal(size=len(slot_R))
-    weight_R[slot_R == 2] = 0  # a group of one reward
-    right_RL = choice_RL == 0
-    assert set(np.unique(right_RL)) == {True, False}
-    assert (right_RL == look.right(slot_R, drawn_RL)).all()
-
-    weights = torch.tensor(policy.weights_DC, dtype=torch.float64, requires_grad=True)
-    prompt_R = prompt_P[slot_R]
-    there_RL = torch.tensor(world.slip_NL1[prompt_R, :, 0] > 0)
-    step_RLD = torch.tensor(world.step_NLD[prompt_R]).double()
-    odds = torch.tensor(world.base_FC[world.fact_NL[prompt_R]]) + step_RLD @ weights
-    pi = (1 - SMALL.slip) * torch.softmax(odds, -1)
-    pi = torch.cat([pi[..., :1], pi[..., 1:] + SMALL.slip / (SMALL.choices - 1)], -1)
-    pi_RL = pi.gather(-1, torch.tensor(choice_RL)[..., None])[..., 0]
-    log_RL = torch.where(there_RL, pi_RL.log(), 0.0)  # and a step that there is not is right
-    assert right_RL[~there_RL.numpy()].all()
-    np.testing.assert_allclose(
-        look.probability(slot_R, drawn_RL)[there_RL], pi_RL.detach()[there_RL], rtol=1e-4
-    )
-    (log_RL.sum(1) * torch.tensor(weight_R)).sum().backward()
-    assert weights.grad is not None
-    found = look.gradient(slot_R, drawn_RL, weight_R)
-    np.testing.assert_allclose(found, weights.grad.numpy(), rtol=1e-3, atol=1e-5)
-    nothing = look.gradient(slot_R, drawn_RL, np.zeros(len(slot_R)))  # no group has both rewards
-    np.testing.assert_array_equal(nothing, np.zeros_like(found))
-
-
-@pytest.mark.parametrize("memory", [0.0, 0.3, 0.8])
-def test_the_features_of_a_step_have_one_length_whatever_is_its_prompts_own(memory):
-    world = World(replace(SMALL, memory=memory, width=256), 0)
-    assert (world.step_NLD[:, 0] ** 2).sum(1).mean() == pytest.approx(1, abs=0.05)
-
-
-def test_what_is_learnt_by_heart_helps_no_other_prompt():
-    gains = []
-    for memory in (0.0, 0.99):
-        world = World(replace(SMALL, memory=memory, width=512, drift=0.0), 0)
-        policy, seen, slot_R = Policy(world, 1.0), np.arange(SMALL.train), np.arange(SMALL.train)
-        before = policy.success(seen).mean(), policy.success(world.test_N).mean()
-        right_RL = np.zeros(world.fact_NL[seen].shape)  # the least number chooses what is right
-        for _ in range(10):
-            policy.ascend(Look(policy, seen).gradient(slot_R, right_RL, np.ones(SMALL.train)))
-        after = policy.success(seen).mean(), policy.success(world.test_N).mean()
-        gains.append(np.subtract(after, before))
-    (known, known_others), (heart, heart_others) = gains
-    assert known_others > 0.8 * known
-    assert heart > 0.1
-    assert heart_others < 0.5 * heart
-
-
-def test_drift_grows_with_the_square_of_the_rate():
-    moved = []
-    for lr in (1.0, 2.0):
-        policy = Policy(World(SMALL, 0), lr)
-        before_FC = policy.base_FC.copy()
-        for _ in range(64):
-            policy.ascend(np.zeros_like(policy.weights_DC))
-        moved.append((policy.base_FC[:-1] - before_FC[:-1]).std())
-    assert moved[0] == pytest.approx(SMALL.drift * SMALL.speed * 8, rel=0.1)
-    assert moved[1] == pytest.approx(4 * moved[0], rel=1e-3)
-
-
-def test_choices_come_as_often_as_the_policy_says():
-    world = World(SMALL, 0)
-    look, slot_R = Look(Policy(world, 1.0), np.arange(1)), np.zeros(40_000, np.int64)
-    drawn_RL = np.random.default_rng(0).random((40_000, world.fact_NL.shape[1]))
-    choice_RL = look.choice(slot_R, drawn_RL)
-    assert (choice_RL == 0).all(1).mean() == pytest.approx(look.success_N[0], abs=0.01)
-    probability_RL = look.probability(slot_R, drawn_RL)
-    for choice in range(SMALL.choices):
-        at = choice_RL[:, 0] == choice
-        assert at.mean() == pytest.approx(probability_RL[at, 0].mean(), abs=0.01)
-
-
-def test_advantages_are_trls():
-    """Ragged groups, in any order."""
-    rng = np.random.default_rng(0)
-    slot_R = rng.permutation(np.repeat(np.arange(5), [2, 3, 4, 5, 12]))
-    reward_R = rng.integers(2, size=slot_R.size).astype(float)
-    reward_R[slot_R == 0] = 1
-    found_R = _advantages(slot_R, reward_R, 5)
-    for slot in range(5):
-        group = torch.tensor(reward_R[slot_R == slot])
-        expected = (group - group.mean()) / (group.std() + 1e-4)
-        np.testing.assert_allclose(found_R[slot_R == slot], expected.numpy(), atol=1e-12)
-    unscaled_R = _advantages(slot_R, reward_R, 5, scale=False)
-    for slot in range(5):
-        group = reward_R[slot_R == slot]
-        np.testing.assert_allclose(unscaled_R[slot_R == slot], group - group.mean(), atol=1e-12)
-
-
-def test_adam_is_torchs():
-    policy = Policy(World(SMALL, 0), 3.0)
-    weights = torch.zeros(policy.weights_DC.shape, dtype=torch.float64, requires_grad=True)
-    adam = torch.optim.Adam([weights], lr=3 * SMALL.speed, maximize=True)
-    rng = np.random.default_rng(0)
-    for _ in range(5):
-        gradient = rng.normal(size=policy.weights_DC.shape)
-        policy.ascend(gradient)
-        weights.grad = torch.tensor(gradient)
-        adam.step()
-    np.testing.assert_allclose(policy.weights_DC, weights.detach().numpy(), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -181,6 +55,16 @@ def test_weights_change_what_is_learnt_and_nothing_else():
     assert runs[0]["rollouts"] == runs[1]["rollouts"]
     assert runs[0]["reward"][0] == runs[1]["reward"][0]  # before any update
     assert runs[0]["after"] != runs[1]["after"]
+
+
+def test_a_constant_for_the_steps_tokens_changes_the_scale_of_steps_alone():
+    """Which the first update of Adam does not see, and later ones do."""
+    for steps, same in ((1, True), (8, False)):
+        after = [
+            simulate(method("grpo", {}), SMALL, replace(SHORT, steps=steps, loss=loss), 0)["after"]
+            for loss in ("dapo", "dr_grpo")
+        ]
+        assert (after[0]["mean@8"] == pytest.approx(after[1]["mean@8"], abs=1e-6)) is same
 
 
 def test_a_memory_never_adds_rollouts_and_changes_what_is_learnt():
@@ -244,7 +128,7 @@ def test_calibration_recovers_the_speed_of_learning(tmp_path):
     target = recorded(runs)
     assert (target.train, target.test) == (SMALL.train, SMALL.test)
     assert target.shares == pytest.approx(SMALL.shares)
-    assert target.rates == pytest.approx(SMALL.rates, abs=0.03)  # of the held-out
+    assert target.rates == pytest.approx(SMALL.rates, abs=0.04)  # of the held-out
     wrong = replace(SMALL, train=99, test=99, shares=(0.9, 0.1), rates=(0.9, 0.8), speed=0.001)
     said = []
     found = calibrate(target, wrong, fit=("speed",), rounds=6, seeds=4, say=said.append)
@@ -277,13 +161,38 @@ def test_scores_without_a_trace_count_as_far_as_they_go():
     mean, passed = tuple(after["tier_mean@8"]), tuple(after["tier_pass@8"])
     known = Runs(config=grpo, training=training, seeds=1, mean=mean, passed=passed)
     statistics = known.statistics(SMALL.shares)
-    assert np.isnan(statistics[:12]).all()
-    np.testing.assert_allclose(statistics[12:], [*mean, np.mean(mean), *passed, np.mean(passed)])
+    np.testing.assert_allclose(statistics, [*mean, np.mean(mean), *passed, np.mean(passed)])
     data = {"shares": SMALL.shares, "rates": SMALL.rates, "train": SMALL.train, "test": SMALL.test}
     found = calibrate(Recorded(**data, runs=(known,)), SMALL, rounds=0, seeds=4)
     assert 0 < found.error < 0.2
     with pytest.raises(DataError, match="2 tiers"):
         Recorded(**data, runs=(replace(known, mean=(0.5,)),))
+
+
+def test_the_scores_of_others_count_as_differences_from_the_configuration_of_most_runs():
+    training = Training(steps=4, prompts=12)
+
+    def error(shift, other_shift):
+        runs = []
+        for name, seeds, by in (("grpo", 3, shift), ("rollout", 2, other_shift)):
+            config = method(name, {})
+            after = [simulate(config, SMALL, training, seed)["after"] for seed in range(1, 3)]
+            mean, passed = (
+                tuple(np.mean([a[f"tier_{m}@8"] for a in after], 0) + by) for m in ("mean", "pass")
+            )
+            runs.append(
+                Runs(config=config, training=training, seeds=seeds, mean=mean, passed=passed)
+            )
+        target = Recorded(
+            shares=SMALL.shares, rates=SMALL.rates, train=SMALL.train, test=SMALL.test,
+            runs=tuple(runs),
+        )  # fmt: skip
+        return calibrate(target, SMALL, rounds=0, seeds=1).error
+
+    assert error(0, 0) == pytest.approx(0, abs=1e-9)
+    assert error(0.1, 0.1) == pytest.approx(0.1 / np.sqrt(2))  # of the first alone
+    assert error(0, 0.1) == pytest.approx(0.1 / np.sqrt(2))
+    assert error(0.1, 0) == pytest.approx(0.1)
 
 
 def test_the_search_begins_in_the_middle_and_stays_within_the_bounds():
@@ -299,12 +208,6 @@ def test_calibration_needs_evaluations(tmp_path):
     simulate(method("grpo", {}), SMALL, SHORT, 0, tmp_path / "trace.jsonl")
     with pytest.raises(DataError, match="no evaluation after"):
         recorded([tmp_path])
-
-
-def test_the_default_population_is_the_one_that_was_validated():
-    """Its numbers in docs/results are of the defaults."""
-    file = ROOT / "docs" / "results" / "simulator" / "results.json"
-    assert json.loads(json.dumps(vars(Population()))) == json.loads(file.read_text())["population"]
 
 
 def test_a_grid_makes_rows_of_settings_and_tables_of_training():
@@ -335,7 +238,7 @@ def test_flags_are_those_of_training():
     [
         ({"shares": (0.5, 0.4)}, "sum to 1"),
         ({"rates": (0.5,)}, "one entry per share"),
-        ({"share": 0.6}, "<= 0.5"),
+        ({"near": 1.1}, "<= 1"),
     ],
 )
 def test_a_population_is_checked(change, message):

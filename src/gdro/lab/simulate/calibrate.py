@@ -3,7 +3,8 @@
 Sizes and tiers are the recorded ones. What training does to them is fitted by least squares, with
 the same draws for every candidate, so that simulated runs of the same configurations have the
 recorded reward and share of mixed groups over the steps, and the recorded scores, by tier and in
-all.
+all: those of the configuration with the most runs as they are, those of others as differences from
+it, since differences are what a simulation is for.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,18 +17,17 @@ import numpy as np
 
 from gdro.core.types import FloatArray
 from gdro.lab.simulate.population import Population
-from gdro.lab.simulate.recorded import STAGES, Recorded, Runs, by_stage
+from gdro.lab.simulate.recorded import Recorded, Runs
 from gdro.lab.simulate.run import simulate
 
 FITTED = {
-    "speed": (0.001, 0.1, True),
-    "share": (0.0, 0.5, False),
-    "common": (0.0, 0.1, False),
-    "memory": (0.0, 0.8, False),
-    "width": (16, 512, True),
-    "spread": (0.0, 3.0, False),
-    "slip": (0.0, 0.1, False),
-    "drift": (0.0, 10.0, False),
+    "speed": (0.1, 1.2, True),
+    "near": (0.0, 0.8, False),
+    "novelty": (0.2, 10.0, True),
+    "gain": (0.0, 0.7, False),
+    "spread": (0.0, 2.0, False),
+    "slip": (0.0, 0.03, False),
+    "drift": (0.0, 0.25, False),
 }
 """Bounds of what is fitted, and whether on a log scale. The search begins in the middle."""
 
@@ -60,7 +60,7 @@ def calibrate(
     *,
     fit: Sequence[str] = tuple(FITTED),
     rounds: int = 5,
-    seeds: int = 3,
+    seeds: int = 2,
     pool: Executor | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Calibration:
@@ -79,24 +79,36 @@ def calibrate(
     tiers = {name: getattr(target, name) for name in ("shares", "rates", "train", "test")}
     start = replace(start or Population(), **tiers)
     wanted = np.concatenate([runs.statistics(target.shares) for runs in target.runs])
-    weight = np.concatenate([_weights(runs, target.shares) for runs in target.runs])
+    weight = np.concatenate([runs.weights(target.shares) for runs in target.runs])
     weight = np.sqrt(weight / weight.sum())
+    ends = np.cumsum([len(runs.statistics(target.shares)) for runs in target.runs])
+    baseline = int(np.argmax([runs.seeds for runs in target.runs]))
 
-    def missed(populations: Sequence[Population], first: int, number: int) -> list[FloatArray]:
+    def weighed(left: FloatArray) -> FloatArray:
+        """The baseline's as they are; the scores of others as differences from it."""
+        left, scores = left.copy(), 2 * (len(target.shares) + 1)
+        last_I = np.subtract.outer(ends, np.arange(scores, 0, -1))
+        others = np.arange(len(ends)) != baseline
+        left[last_I[others]] -= left[last_I[baseline]]
+        return weight * left
+
+    def left_of(populations: Sequence[Population], first: int, number: int) -> list[FloatArray]:
         jobs = [(p, runs, seed) for p in populations for seed in range(first, first + number)
                 for runs in target.runs]  # fmt: skip
         run_all: Any = map if pool is None else partial(pool.map, chunksize=4)
-        found = np.array(list(run_all(_simulated, jobs)))
-        found = found.reshape(len(populations), number, -1).mean(1)
-        return list(weight * np.nan_to_num(found - wanted))
+        found = np.concatenate(list(run_all(_simulated, jobs)))
+        return list(found.reshape(len(populations), number, -1).mean(1) - wanted)
+
+    def missed(populations: Sequence[Population]) -> list[FloatArray]:
+        return [weighed(left) for left in left_of(populations, 0, seeds)]
 
     population = start
     if rounds:
         point = np.full(len(fit), 0.5)
-        (here,) = missed([_at(start, fit, point)], 0, seeds)
+        (here,) = missed([_at(start, fit, point)])
         for number in range(rounds):
             probe = np.diag(np.where(point + PROBE <= 1, PROBE, -PROBE))
-            near = missed([_at(start, fit, x) for x in point + probe], 0, seeds)
+            near = missed([_at(start, fit, x) for x in point + probe])
             slopes = np.transpose([(x - here) / h for x, h in zip(near, probe.sum(1), strict=True)])
             curvature = slopes.T @ slopes
             trials = [
@@ -112,7 +124,7 @@ def calibrate(
                 for d in DAMPING
             ]
             # A trial that overshoots is worse than the best probe, or than to stay.
-            tried = missed([_at(start, fit, x) for x in trials], 0, seeds)
+            tried = missed([_at(start, fit, x) for x in trials])
             points, left = [point, *trials, *(point + probe)], [here, *tried, *near]
             best = int(np.argmin([np.linalg.norm(x) for x in left]))
             point, here = points[best], left[best]
@@ -120,10 +132,12 @@ def calibrate(
             if best == 0:
                 break
         population = _at(start, fit, point)
-    (fresh,) = missed([population], seeds, 2 * seeds)
-    simulated = np.split(wanted + fresh / np.where(weight > 0, weight, np.nan), len(target.runs))
+    (fresh,) = left_of([population], seeds, 2 * seeds)
+    simulated = np.split(wanted + fresh, ends[:-1])
     return Calibration(
-        population=population, error=float(np.linalg.norm(fresh)), simulated=tuple(simulated)
+        population=population,
+        error=float(np.linalg.norm(weighed(fresh))),
+        simulated=tuple(simulated),
     )
 
 
@@ -133,21 +147,11 @@ def _at(start: Population, fit: Sequence[str], point: FloatArray) -> Population:
     for name, x in zip(fit, point.tolist(), strict=True):
         low, high, logarithmic = FITTED[name]
         value = low * (high / low) ** x if logarithmic else low + (high - low) * x
-        values[name] = round(value) if name == "width" else float(f"{value:.4g}")
+        values[name] = float(f"{value:.4g}")
     return replace(start, **values)
 
 
 def _simulated(job: tuple[Population, Runs, int]) -> FloatArray:
     """The statistics of a run of the same configuration."""
     population, runs, seed = job
-    run = simulate(runs.config, population, runs.training, seed)
-    after = run["after"]
-    scores = [after[f"tier_{m}@8"] + [after[f"{m}@8"]] for m in ("mean", "pass")]
-    return np.array([*by_stage(run["reward"]), *by_stage(run["mixed"]), *scores[0], *scores[1]])
-
-
-def _weights(runs: Runs, shares: Sequence[float]) -> FloatArray:
-    """Of the squares; 0 where nothing is known."""
-    stages = [1 / STAGES if runs.reward else 0.0] * STAGES
-    weight = np.array([*stages, *stages, *shares, 1, *shares, 1])
-    return weight / weight.sum()
+    return runs.of_run(simulate(runs.config, population, runs.training, seed))

@@ -1,4 +1,4 @@
-"""A softmax policy over the choices of each step, linear in the step's features."""
+"""A softmax policy over the choices of each step, and how an update of it changes what is known."""
 
 import math
 from functools import cached_property
@@ -13,46 +13,98 @@ _EVERY = 8  # updates between two draws of the drift, which is as large as if th
 
 
 class Policy:
-    """What is known, softmax(base_f + x W), but for slips to any wrong choice.
+    """What is known, softmax(odds_f + own_nl), but for slips to any wrong choice.
 
-        pi(c | n, f) = (1 - slip) softmax(base_f + x_nf W)_c + slip / (C - 1) [c is wrong]
+        pi(c | n, l) = (1 - slip) softmax(odds_f + own_nl)_c + slip / (C - 1) [c is wrong]
 
-    x_nf are the features of fact f in prompt n. W is learnt by Adam (rates .9 and .999, as trainers
-    have it). With every update base_f moves at random, by `drift` times lr times the rate: what a
-    network's updates do to what they are not about. It is of second order in the rate, as the
-    linear part is in the features; so it is what sets a limit to the rate.
+    f is the fact of step l of prompt n, g_nl the gradient by these log-odds. An update is Adam's on
+    a network that is linear in many random features, of a fact, shared, or a prompt's own:
+
+        d odds = speed lr K sum (1 - h_n) g_nl / v      K(f, f') = sqrt(gain_f gain_f') * in common
+        d own  = speed lr gain_f h_n g_nl / v           h_n = updates on n so far / (they + novelty)
+
+    h is how much of it is learnt by heart. v_c^2 is Adam's second moment (rate .999): the running
+    mean of the squared length of the gradient by the features of choice c. Momentum, which delays,
+    is left out. With every update odds_f moves at random, by `drift` times lr squared times
+    gain_f: what a network's updates do to what they are not about. It is of second order in the
+    rate and the features, as the rest is of first; so it is what sets a limit to the rate.
 
     Attributes:
         world: The facts and prompts.
-        base_FC: float32, log-odds without W.
-        weights_DC: float32, W, zeros at first.
+        odds_FC: float32, log-odds of each fact's choices.
+        own_NLC: float32, log-odds of each prompt's steps beside them.
     """
 
     def __init__(self, world: World, lr: float) -> None:
         self.world = world
         self._rate = world.population.speed * lr
-        self._drift = world.population.drift * self._rate * lr * math.sqrt(_EVERY)
-        self.weights_DC = np.zeros((world.step_NLD.shape[-1], world.base_FC.shape[-1]), np.float32)
-        self._first_DC = np.zeros_like(self.weights_DC)
-        self._second_DC = np.zeros_like(self.weights_DC)
+        self._drift = world.population.drift * lr**2 * math.sqrt(_EVERY)
+        self.odds_FC = world.base_FC.copy()
+        self.own_NLC = np.zeros((*world.fact_NL.shape, world.base_FC.shape[1]), np.float32)
+        self.own_NLC[..., RIGHT] = world.own_NL
+        self._second_C = np.zeros(world.base_FC.shape[1])
         self._updates = 0
-        self.base_FC = world.base_FC.copy()
+        self._updates_N = np.zeros(len(world.fact_NL), np.int64)
+        self._root_F1 = np.sqrt(world.gain_F1[:-1])
+        self._alone_F1 = 1 - np.repeat(world.share_K1, world.population.facts, 0)
+        apart_TT = np.abs(np.subtract.outer(*2 * [np.arange(world.population.tiers)]))
+        self._near_TT = world.population.near**apart_TT
         self._rng = np.random.default_rng([world.seed, 0xD])
 
     def success(self, prompt_N: IntArray) -> np.ndarray:
         """float64 [N], probability that every step of a prompt is right."""
         return Look(self, prompt_N).success_N
 
-    def ascend(self, gradient_DC: np.ndarray) -> None:
-        """One step of Adam."""
+    def ascend(self, prompt_P: IntArray, gradient_PLC: np.ndarray) -> None:
+        """One update.
+
+        Args:
+            prompt_P: Prompts, each once or more often.
+            gradient_PLC: Of the objective, by the log-odds of each of their steps.
+        """
         self._updates += 1
-        self._first_DC += 0.1 * (gradient_DC - self._first_DC)
-        self._second_DC += 0.001 * (gradient_DC**2 - self._second_DC)
-        deviation_DC = np.sqrt(self._second_DC / (1 - 0.999**self._updates)) + 1e-8
-        self.weights_DC += self._rate / (1 - 0.9**self._updates) * self._first_DC / deviation_DC
+        world, choices = self.world, self.odds_FC.shape[1]
+        updates_P = self._updates_N[prompt_P]
+        self._updates_N[prompt_P] += 1
+        heart_P = (updates_P / (updates_P + world.population.novelty)).astype(np.float32)
+        own_PLC = heart_P[:, None, None] * gradient_PLC
+        fact_PL = world.fact_NL.take(prompt_P, 0)
+        gain_PL1 = world.gain_F1[fact_PL]
+        by_step_SC = ((gradient_PLC - own_PLC) * np.sqrt(gain_PL1)).reshape(-1, choices)
+        moved_FC, square_C = self._in_common(fact_PL.ravel(), by_step_SC)
+        own_PLC *= gain_PL1
+        square_C += np.einsum("plc,plc->c", own_PLC, gradient_PLC)
+        self._second_C += 0.001 * (square_C - self._second_C)
+        rate_C = self._rate / (np.sqrt(self._second_C / (1 - 0.999**self._updates)) + 1e-8)
+        moved_FC *= rate_C
+        self.odds_FC[:-1] += moved_FC
+        np.add.at(self.own_NLC, prompt_P, rate_C.astype(np.float32) * own_PLC)
         if self._drift and self._updates % _EVERY == 0:
-            noise_FC = self._rng.standard_normal(self.base_FC.shape, np.float32)
-            self.base_FC[:-1] += self._drift * noise_FC[:-1]
+            noise_FC = self._rng.standard_normal(self.odds_FC.shape, np.float32)
+            self.odds_FC[:-1] += self._drift * self.world.gain_F1[:-1] * noise_FC[:-1]
+
+    def _in_common(self, fact_S: IntArray, by_step_SC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What steps do to all facts, and the squared length of their gradient, by choice."""
+        p, share_K1 = self.world.population, self.world.share_K1
+        facts, choices = len(self._root_F1), by_step_SC.shape[1]
+        by_fact_FC = _sums(fact_S, by_step_SC, facts)
+        by_class_KC = _sums(fact_S // p.facts, by_step_SC, len(share_K1))
+        near_JTC = self._near_TT @ by_class_KC.reshape(p.families, p.tiers, choices)
+        shared_KC = share_K1 * near_JTC.reshape(by_class_KC.shape)
+        moved_FC = self._alone_F1 * by_fact_FC
+        square_C = np.einsum("fc,fc->c", moved_FC, by_fact_FC)
+        square_C += np.einsum("kc,kc->c", shared_KC, by_class_KC)
+        moved_FC.reshape(len(share_K1), p.facts, choices)[...] += shared_KC[:, None]
+        moved_FC *= self._root_F1
+        return moved_FC, square_C
+
+
+def _sums(group_S: IntArray, value_SC: np.ndarray, groups: int) -> np.ndarray:
+    """float64 [groups, C]; of steps that there are not, which come last, nothing."""
+    choices = value_SC.shape[1]
+    place_SC = group_S[:, None] * choices + np.arange(choices)
+    total = np.bincount(place_SC.ravel(), value_SC.ravel(), groups * choices)
+    return total[: groups * choices].reshape(groups, choices)
 
 
 class Look:
@@ -64,17 +116,13 @@ class Look:
     """
 
     def __init__(self, policy: Policy, prompt_P: IntArray) -> None:
-        world, weights_DC = policy.world, policy.weights_DC
-        fact_PL, choices = world.fact_NL.take(prompt_P, 0), weights_DC.shape[1]
-        self._step_PLD = world.step_NLD.take(prompt_P, 0)
-        odds_PLC = policy.base_FC.take(fact_PL, 0)
-        odds_PLC += (self._step_PLD.reshape(-1, len(weights_DC)) @ weights_DC).reshape(
-            odds_PLC.shape
-        )
+        world = policy.world
+        odds_PLC = policy.odds_FC.take(world.fact_NL.take(prompt_P, 0), 0)
+        odds_PLC += policy.own_NLC.take(prompt_P, 0)
         odds_PLC -= odds_PLC[..., RIGHT, None].copy()
         odds_PLC = np.exp(np.clip(odds_PLC, -_MOST, _MOST, out=odds_PLC), out=odds_PLC)
-        odds_PLC /= (odds_PLC @ np.ones(choices, np.float32))[..., None]
-        self._softmax_PLC = odds_PLC
+        odds_PLC /= (odds_PLC @ np.ones(odds_PLC.shape[-1], np.float32))[..., None]
+        self._softmax_PLC, self._prompt_P = odds_PLC, prompt_P
         self._slip_PL1 = world.slip_NL1.take(prompt_P, 0)
         self._right_PL = odds_PLC[..., RIGHT] * (1 - self._slip_PL1[..., 0])
 
@@ -92,7 +140,7 @@ class Look:
 
     def right(self, slot_R: IntArray, drawn_RL: np.ndarray) -> np.ndarray:
         """bool [R, L], whether `choice` would be right."""
-        return drawn_RL <= self._right_PL[slot_R]
+        return drawn_RL <= self._right_PL.take(slot_R, 0)
 
     def choice(self, slot_R: IntArray, drawn_RL: np.ndarray) -> IntArray:
         """int64 [R, L], what uniform numbers choose at every step of a rollout of each prompt."""
@@ -106,8 +154,13 @@ class Look:
         """[R, L], pi of every choice."""
         return self._pi_PLC.ravel()[self._place(slot_R, drawn_RL)]
 
-    def gradient(self, slot_R: IntArray, drawn_RL: np.ndarray, weight_R: np.ndarray) -> np.ndarray:
-        """[D, C], of sum_R weight_R sum_L log pi(choice) by W."""
+    def gradient(
+        self, slot_R: IntArray, drawn_RL: np.ndarray, weight_R: np.ndarray
+    ) -> tuple[IntArray, np.ndarray]:
+        """Of sum_R weight_R sum_L log pi(choice), by log-odds: prompts [P'] and [P', L, C].
+
+        Only prompts with a rollout of weight are among them.
+        """
         live_R = np.flatnonzero(weight_R)  # most groups have one reward, and no gradient
         slot_R, weight_R = slot_R[live_R], weight_R[live_R]
         place_RL, shape = self._place(slot_R, drawn_RL[live_R]), self._softmax_PLC.shape
@@ -119,9 +172,7 @@ class Look:
         live_P = np.flatnonzero(np.bincount(slot_R, minlength=shape[0]))
         by_odds_PLC = by_odds.astype(np.float32).reshape(shape)[live_P]
         by_odds_PLC -= by_odds_PLC.sum(-1, keepdims=True) * self._softmax_PLC[live_P]
-        by_odds_SC = by_odds_PLC.reshape(-1, shape[-1])
-        step_SD = self._step_PLD[live_P].reshape(-1, self._step_PLD.shape[-1])
-        return step_SD.T @ by_odds_SC
+        return self._prompt_P[live_P], by_odds_PLC
 
     def _place(self, slot_R: IntArray, drawn_RL: np.ndarray) -> IntArray:
         """Of every choice, in flattened [P, L, C]."""

@@ -17,7 +17,7 @@ from gdro.lab.folder import read_jsonl
 from gdro.lab.simulate.run import K, Training
 
 STAGES = 6
-"""Stretches of a run that its reward and its mixed groups are averaged over."""
+"""Stretches of a trace that its reward and its mixed groups are averaged over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,8 @@ class Runs:
         config: Their method.
         training: Steps, batch and learning rate, relative to that of the first run folder.
         seeds: How many runs the numbers are means of.
-        reward: By stage; empty where there is no trace.
-        mixed: Share of groups with both rewards, by stage; empty where there is no trace.
+        reward: By stage, however many they are; empty where there is no trace.
+        mixed: Share of groups with both rewards, by stage; empty where it is not known.
         mean: mean@8 by tier after training.
         passed: pass@8 by tier after training.
     """
@@ -43,11 +43,26 @@ class Runs:
     passed: tuple[float, ...]
 
     def statistics(self, shares: Sequence[float]) -> FloatArray:
-        """Reward and mixed groups by stage, either score by tier and in all; nan where unknown."""
-        unknown = (np.nan,) * STAGES
+        """Reward and mixed groups by stage, either score by tier and in all."""
         in_all = [float(np.dot(shares, x)) for x in (self.mean, self.passed)]
-        stages = [*(self.reward or unknown), *(self.mixed or unknown)]
-        return np.array([*stages, *self.mean, in_all[0], *self.passed, in_all[1]])
+        return np.array([*self.reward, *self.mixed, *self.mean, in_all[0], *self.passed, in_all[1]])
+
+    def of_run(self, run: dict[str, Any]) -> FloatArray:
+        """The same of a simulated run."""
+        after = run["after"]
+        scores = [after[f"tier_{m}@{K}"] + [after[f"{m}@{K}"]] for m in ("mean", "pass")]
+        stages = [
+            by_stage(run[name], len(getattr(self, name)))
+            for name in ("reward", "mixed")
+            if getattr(self, name)
+        ]
+        return np.concatenate([*stages, *scores])
+
+    def weights(self, shares: Sequence[float]) -> FloatArray:
+        """Of the statistics' squares: what is known counts alike, tiers by their share; sum 1."""
+        stages = [np.full(n, 1 / n) for n in (len(self.reward), len(self.mixed)) if n]
+        weight = np.concatenate([*stages, [*shares, 1, *shares, 1]])
+        return weight / weight.sum()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +215,6 @@ def _grouped(loaded: list[_Loaded], tiers: list[str]) -> list[Runs]:
     return found
 
 
-def by_stage(steps: Sequence[float] | FloatArray) -> FloatArray:
+def by_stage(steps: Sequence[float] | FloatArray, stages: int = STAGES) -> FloatArray:
     """Means over the stages of a run."""
-    return np.array([float(np.mean(part)) for part in np.array_split(steps, STAGES)])
+    return np.array([float(np.mean(part)) for part in np.array_split(steps, stages)])

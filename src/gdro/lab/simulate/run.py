@@ -17,7 +17,7 @@ from gdro.core.replay import Success
 from gdro.core.trace import TraceWriter, header_of
 from gdro.core.types import FloatArray, IntArray, Outcome, Plan
 from gdro.lab.simulate.policy import Look, Policy
-from gdro.lab.simulate.population import RIGHT, Population, World
+from gdro.lab.simulate.population import LENGTHS, RIGHT, Population, World
 
 K = 8
 """k of mean@k and pass@k."""
@@ -35,6 +35,11 @@ class Training(Checked):
     lr: float = setting(1.0, "learning rate, relative to the population's speed", gt=0, le=1000)
     scale_rewards: bool = setting(
         True, "divide advantages by the deviation of their group, as TRL's default does"
+    )
+    loss: Literal["dapo", "dr_grpo"] = setting(
+        "dapo",
+        "what the tokens' loss is divided by, in TRL's terms: the tokens of the step (dapo), or a "
+        "constant (dr_grpo)",
     )
     equal: Literal["rollouts", "steps"] = setting(
         "rollouts",
@@ -184,10 +189,11 @@ class _Run:
             score_R = advantage_R**2 * (missed_RL**2).sum(1)
             outcome = replace(outcome, loss_R=-advantage_R, score_R=score_R)
         kept = controller.settle(plan, outcome) if controller.rounds > 1 else slice(None)
-        # As TRL's and verl's default: each token counts alike.
-        tokens = self.world.length_N[np.asarray(plan.prompt_P)][slot_R[kept]].sum()
+        tokens = self.training.prompts * self.training.n_mean * max(LENGTHS)
+        if self.training.loss == "dapo":
+            tokens = self.world.length_N[np.asarray(plan.prompt_P)][slot_R[kept]].sum()
         weight_R = (advantage_R * plan.weight_P[slot_R])[kept] / tokens
-        policy.ascend(look.gradient(slot_R[kept], drawn_RL[kept], weight_R))
+        policy.ascend(*look.gradient(slot_R[kept], drawn_RL[kept], weight_R))
         return plan, outcome
 
     def _rows(self) -> IntArray:
