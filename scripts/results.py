@@ -80,7 +80,10 @@ def by_method(studies: list[Path]) -> list[str]:
         for folder in studies
         for suite, block in json.loads((folder / "results.json").read_text())["suites"].items()
     ]
-    for folder, suite, block in sorted(blocks, key=lambda found: -len(found[2]["seeds"])):
+    first = (MAIN, HARDER)  # of studies that show the same runs
+    blocks.sort(key=lambda found: (found[0].name not in first, -len(found[2]["seeds"])))
+    for folder, suite, block in blocks:
+        given = json.loads((folder / "study.json").read_text())["methods"]
         if len(block["seeds"]) >= FEWEST and folder.name not in when["void"]:
             base = block["methods"][block["baseline"]]
             for name, found in block["methods"].items():
@@ -91,7 +94,9 @@ def by_method(studies: list[Path]) -> list[str]:
                 gains = [relative(gap, base[m]) for m, gap in found["difference"].items()]
                 needs = found.get("reaches", {}).get("share")
                 tokens = sum(found["tokens"]) / sum(base["tokens"])
-                rows.append([f"**{name}**", f"{suite} ([{folder.name}]({folder.name}/results.md))",
+                rate = given[name]["settings"].get("learning_rate")
+                label = f"**{name}**" + (f" at {float(rate):g}" if rate else "")
+                rows.append([label, f"{suite} ([{folder.name}]({folder.name}/results.md))",
                              str(len(block["seeds"])), gains[1], gains[0], *gains[2:],
                              f"{needs:.0%}" if needs else "", f"{tokens:.3f}"])  # fmt: skip
     said = [f"* **{name}**: {words}" for name, words in when["methods"].items()]
