@@ -22,8 +22,8 @@ from gdro.lab.simulate.study import TRAINING, many, processes, results, variants
 
 DESCRIPTION = """\
 Simulate RL training: softmax policies that share skills, no network, under the real controller.
-A run takes a fraction of a second. Not accepted against real training yet: what it says is
-a hint for what to train (docs/simulation.md).
+A run takes a fraction of a second. How well it ranks methods as real training does is measured
+(docs/results/simulator.md): use it to choose what to train, and train that.
 
   gdro simulate                                     grpo, prompt, rollout, joint; 16 seeds
   gdro simulate --methods grpo,rollout --grid rollout.power=1,2,3
@@ -94,7 +94,8 @@ def main(arguments: Sequence[str]) -> int:
         for table in console_tables(block)[:3]:
             console.print(table)
     console.print(
-        "simulated, not trained, by a simulator that is not accepted: a hint (docs/simulation.md)"
+        "simulated, not trained: it ranks methods about as training does, and how well is in "
+        "docs/results/simulator.md"
     )
     if known.out:
         write_json(known.out / "results.json", {"population": asdict(population), "blocks": found})
