@@ -250,15 +250,18 @@ def test_a_run_killed_at_any_point_goes_on_to_the_same_result(
 ) -> None:
     out = tmp_path / "killed"
     out.mkdir()
-    wait = random.Random(int(os.environ.get("KILL_SEED", "0"))).uniform(0, 6)
+    chosen = random.Random(int(os.environ.get("KILL_SEED", "0")))
+    saved, wait = chosen.randint(1, STEPS - 3), chosen.uniform(0, 1)
     words = command(assets, out, "gdro_sync", STEPS, "trainer.save_freq=1")
     with open(out / "killed.txt", "w") as file:
         process = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, cwd=out,
                                    env=environment(out), start_new_session=True)  # fmt: skip
     tracker = out / "latest_checkpointed_iteration.txt"
-    while not tracker.exists() and process.poll() is None:
-        time.sleep(0.2)
-    time.sleep(wait)
+    while process.poll() is None:
+        if tracker.exists() and int(tracker.read_text() or 0) >= saved:
+            break
+        time.sleep(0.05)
+    time.sleep(wait)  # a step takes about as long
     assert process.poll() is None, "it ended before it was killed"
     end(process)
     (out / "plans.jsonl").rename(out / "before.jsonl")
