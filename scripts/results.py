@@ -330,7 +330,7 @@ def verl_driver(found: dict[str, Any]) -> list[str]:
         "## On verl",
         "",
         "Tests through its own trainer: [verl.md](verl.md). In the driver, prompts keyed by",
-        "strings, the default method (it draws prompts): `benchmarks/verl_driver.py`, processor",
+        "strings, `joint_replay` (draws and memory): `benchmarks/verl_driver.py`, processor",
         f"time of a step. {'; '.join(starts)}.",
         "To the workers go the counts of a step beside its prompts, and advantages, four bytes a",
         "token, are written once more where weights differ from 1.",
