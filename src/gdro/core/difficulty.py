@@ -226,10 +226,12 @@ class Difficulty:
     @property
     def bin_C(self) -> IntArray:
         """Bin of the prompts of each class, -1 where nothing is known of them."""
-        bins = np.arange(self.num_bins)
-        known, estimate = self._levels.estimates(self.config.k)
-        level_bin = np.where(known, self._bin_of(estimate), UNSEEN)
-        return np.concatenate([bins, [UNSEEN], level_bin]).astype(np.int64)
+        bin_C = np.arange(self.num_bins + 1 + len(self._levels))
+        bin_C[self.num_bins :] = UNSEEN
+        if len(self._levels):
+            known, estimate = self._levels.estimates(self.config.k)
+            bin_C[self.num_bins + 1 :][known] = self._bin_of(estimate[known])
+        return bin_C
 
     def population_B(self) -> IntArray:
         """Number of prompts in each bin; unseen prompts are in none."""

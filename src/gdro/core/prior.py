@@ -88,6 +88,10 @@ class LevelPriors:
         self._priors = [FittedPrior(a, b, start=2.0) for _ in range(num_levels)]
         self._visits: IntArray = np.zeros(num_levels, np.int64)
 
+    def __len__(self) -> int:
+        """L."""
+        return len(self._priors)
+
     def observe(self, level_P: IntArray, n_P: IntArray, correct_P: IntArray) -> None:
         """Adds one visit per entry; level -1 is none."""
         for level in np.unique(level_P[level_P >= 0]):

@@ -100,4 +100,6 @@ def systematic(expected: FloatArray, rng: np.random.Generator) -> IntArray:
     """Integers that sum to the total, each the floor or the ceiling of its expectation."""
     ends = np.cumsum(expected)
     ends[-1] = round(ends[-1])
-    return np.diff(np.floor(ends + rng.random() * (1 - 1e-9)), prepend=0.0).astype(np.int64)
+    counts = np.floor(ends + rng.random() * (1 - 1e-9)).astype(np.int64)
+    counts[1:] -= counts[:-1].copy()
+    return counts

@@ -33,8 +33,12 @@ class Queues:
     def append(self, positions: IntArray) -> None:
         """Puts prompts to the back of the queues of their classes."""
         class_P = self._class_of(positions)
-        for c in np.unique(class_P):
-            self._queues[c].append(positions[class_P == c])
+        ordered = positions[np.argsort(class_P, kind="stable")]
+        end = 0
+        for c, count in enumerate(np.bincount(class_P).tolist()):
+            if count:
+                self._queues[c].append(ordered[end : end + count])
+                end += count
 
     def bring_back(self) -> None:
         """Puts what was drawn to the back: of the queue of the class that it now has."""
@@ -78,7 +82,7 @@ class Queues:
             and (eligible is None or eligible(drawn).all())
         ):
             for queue, front in zip(self._queues, fronts, strict=True):
-                queue.take(len(front))
+                queue.skip(len(front))
             self._out = np.concatenate([self._out, drawn])
             return drawn, short_C
         for c in np.flatnonzero(count_C):
@@ -133,8 +137,11 @@ class _Queue:
 
     def take(self, count: int) -> IntArray:
         items = self.peek(count)
-        self._head += len(items)
+        self.skip(len(items))
         return items
+
+    def skip(self, count: int) -> None:
+        self._head += count
 
     def push_front(self, items: IntArray) -> None:
         if len(items) > self._head:

@@ -84,8 +84,8 @@ class Adversary:
         return q_B
 
     def _base(self, share_B: FloatArray | IntArray) -> FloatArray:
-        if self.config.base == "share" and np.sum(share_B) > 0:
-            return np.asarray(share_B, np.float64) / np.sum(share_B)
+        if self.config.base == "share" and (total := share_B.sum()) > 0:
+            return share_B / total
         return np.full(self.num_bins, 1.0 / self.num_bins)
 
     def _clipped(self, which_B: np.ndarray) -> FloatArray:

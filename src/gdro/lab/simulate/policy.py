@@ -45,8 +45,8 @@ class Policy:
         self._second_C = np.zeros(world.base_FC.shape[1])
         self._updates = 0
         self._updates_N = np.zeros(len(world.fact_NL), np.int64)
-        self._root_F1 = np.sqrt(world.gain_F1[:-1])
-        self._alone_F1 = 1 - np.repeat(world.share_K1, world.population.facts, 0)
+        self._root_F = np.sqrt(world.gain_F1[:, 0])
+        self._alone_F = (1 - np.repeat(world.share_K1[:, 0], world.population.facts)).astype(float)
         apart_TT = np.abs(np.subtract.outer(*2 * [np.arange(world.population.tiers)]))
         self._near_TT = world.population.near**apart_TT
         self._rng = np.random.default_rng([world.seed, 0xD])
@@ -59,7 +59,7 @@ class Policy:
         """One update.
 
         Args:
-            prompt_P: Prompts, each once or more often.
+            prompt_P: Prompts, each once.
             gradient_PLC: Of the objective, by the log-odds of each of their steps.
         """
         self._updates += 1
@@ -69,42 +69,44 @@ class Policy:
         heart_P = (updates_P / (updates_P + world.population.novelty)).astype(np.float32)
         own_PLC = heart_P[:, None, None] * gradient_PLC
         fact_PL = world.fact_NL.take(prompt_P, 0)
-        gain_PL1 = world.gain_F1[fact_PL]
-        by_step_SC = ((gradient_PLC - own_PLC) * np.sqrt(gain_PL1)).reshape(-1, choices)
-        moved_FC, square_C = self._in_common(fact_PL.ravel(), by_step_SC)
-        own_PLC *= gain_PL1
+        by_step_PLC = (gradient_PLC - own_PLC) * self._root_F.take(fact_PL)[..., None]
+        moved_CF, square_C = self._in_common(fact_PL.ravel(), by_step_PLC.reshape(-1, choices))
+        own_PLC *= world.gain_F1.take(fact_PL, 0)
         square_C += np.einsum("plc,plc->c", own_PLC, gradient_PLC)
         self._second_C += 0.001 * (square_C - self._second_C)
         rate_C = self._rate / (np.sqrt(self._second_C / (1 - 0.999**self._updates)) + 1e-8)
-        moved_FC *= rate_C
-        self.odds_FC[:-1] += moved_FC
-        np.add.at(self.own_NLC, prompt_P, rate_C.astype(np.float32) * own_PLC)
+        moved_CF *= rate_C[:, None]
+        self.odds_FC[:-1] += moved_CF.T
+        self.own_NLC[prompt_P] += rate_C.astype(np.float32) * own_PLC
         if self._drift and self._updates % _EVERY == 0:
             noise_FC = self._rng.standard_normal(self.odds_FC.shape, np.float32)
             self.odds_FC[:-1] += self._drift * self.world.gain_F1[:-1] * noise_FC[:-1]
 
     def _in_common(self, fact_S: IntArray, by_step_SC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What steps do to all facts, and the squared length of their gradient, by choice."""
+        """What steps do to all facts, and the squared length of their gradient, by choice.
+
+        Facts stand in rows, of one choice each: numpy is slow along a few choices.
+        """
         p, share_K1 = self.world.population, self.world.share_K1
-        facts, choices = len(self._root_F1), by_step_SC.shape[1]
-        by_fact_FC = _sums(fact_S, by_step_SC, facts)
-        by_class_KC = _sums(fact_S // p.facts, by_step_SC, len(share_K1))
-        near_JTC = self._near_TT @ by_class_KC.reshape(p.families, p.tiers, choices)
-        shared_KC = share_K1 * near_JTC.reshape(by_class_KC.shape)
-        moved_FC = self._alone_F1 * by_fact_FC
-        square_C = np.einsum("fc,fc->c", moved_FC, by_fact_FC)
-        square_C += np.einsum("kc,kc->c", shared_KC, by_class_KC)
-        moved_FC.reshape(len(share_K1), p.facts, choices)[...] += shared_KC[:, None]
-        moved_FC *= self._root_F1
-        return moved_FC, square_C
+        classes, choices = len(share_K1), by_step_SC.shape[1]
+        by_fact_CF = _sums(fact_S, by_step_SC, classes * p.facts)
+        by_class_CK = by_fact_CF.reshape(choices, classes, p.facts) @ np.ones(p.facts)
+        near_CJT = by_class_CK.reshape(choices, p.families, p.tiers) @ self._near_TT
+        shared_CK = share_K1[:, 0] * near_CJT.reshape(choices, classes)
+        moved_CF = self._alone_F * by_fact_CF
+        square_C = np.einsum("cf,cf->c", moved_CF, by_fact_CF)
+        square_C += np.einsum("ck,ck->c", shared_CK, by_class_CK)
+        moved_CF.reshape(choices, classes, p.facts)[...] += shared_CK[..., None]
+        moved_CF *= self._root_F[:-1]
+        return moved_CF, square_C
 
 
-def _sums(group_S: IntArray, value_SC: np.ndarray, groups: int) -> np.ndarray:
-    """float64 [groups, C]; of steps that there are not, which come last, nothing."""
+def _sums(fact_S: IntArray, value_SC: np.ndarray, facts: int) -> np.ndarray:
+    """float64 [C, facts]; of steps that there are not, which come last, nothing."""
     choices = value_SC.shape[1]
-    place_SC = group_S[:, None] * choices + np.arange(choices)
-    total = np.bincount(place_SC.ravel(), value_SC.ravel(), groups * choices)
-    return total[: groups * choices].reshape(groups, choices)
+    place_SC = fact_S[:, None] + np.arange(choices) * (facts + 1)
+    total = np.bincount(place_SC.ravel(), value_SC.ravel(), choices * (facts + 1))
+    return total.reshape(choices, facts + 1)[:, :-1]
 
 
 class Look:
@@ -120,7 +122,8 @@ class Look:
         odds_PLC = policy.odds_FC.take(world.fact_NL.take(prompt_P, 0), 0)
         odds_PLC += policy.own_NLC.take(prompt_P, 0)
         odds_PLC -= odds_PLC[..., RIGHT, None].copy()
-        odds_PLC = np.exp(np.clip(odds_PLC, -_MOST, _MOST, out=odds_PLC), out=odds_PLC)
+        np.minimum(np.maximum(odds_PLC, -_MOST, out=odds_PLC), _MOST, out=odds_PLC)
+        np.exp(odds_PLC, out=odds_PLC)
         odds_PLC /= (odds_PLC @ np.ones(odds_PLC.shape[-1], np.float32))[..., None]
         self._softmax_PLC, self._prompt_P = odds_PLC, prompt_P
         self._slip_PL1 = world.slip_NL1.take(prompt_P, 0)
@@ -170,7 +173,7 @@ class Look:
         weight_RL = weight_R[:, None] * known_RL
         by_odds = np.bincount(place_RL.ravel(), weight_RL.ravel(), self._softmax_PLC.size)
         live_P = np.flatnonzero(np.bincount(slot_R, minlength=shape[0]))
-        by_odds_PLC = by_odds.astype(np.float32).reshape(shape)[live_P]
+        by_odds_PLC = by_odds.reshape(shape).take(live_P, 0).astype(np.float32)
         by_odds_PLC -= by_odds_PLC.sum(-1, keepdims=True) * self._softmax_PLC[live_P]
         return self._prompt_P[live_P], by_odds_PLC
 

@@ -179,8 +179,9 @@ class _Run:
         outcome = self._outcome(plan, look, slot_R, drawn_RL)
         reward_R = np.array(outcome.correct_R, np.float64)
         right_P = np.bincount(slot_R, reward_R, len(plan.n_P))
-        self.reward.append(float(reward_R.mean()))
-        self.mixed.append(float(np.mean((right_P > 0) & (right_P < plan.n_P))))
+        self.reward.append(float(right_P.sum()) / len(slot_R))
+        mixed_P = (right_P > 0) & (right_P < plan.n_P)
+        self.mixed.append(np.count_nonzero(mixed_P) / len(mixed_P))
         if controller.config.replay.successes:
             self._recall(plan, outcome, drawn_RL, reward_R)
         advantage_R = _advantages(slot_R, reward_R, len(plan.n_P), self.training.scale_rewards)
@@ -262,6 +263,5 @@ def _advantages(
     mean_P = right_P / n_P
     if not scale:
         return reward_R - mean_P[slot_R]
-    variance_P = np.bincount(slot_R, reward_R**2, size) - right_P * mean_P
-    deviation_P = np.sqrt(np.maximum(variance_P, 0) / np.maximum(n_P - 1, 1))
-    return (reward_R - mean_P[slot_R]) / (deviation_P + 1e-4)[slot_R]
+    variance_P = right_P * (1 - mean_P) / np.maximum(n_P - 1, 1)  # rewards are 0 and 1
+    return (reward_R - mean_P[slot_R]) / (np.sqrt(variance_P) + 1e-4)[slot_R]
