@@ -73,7 +73,7 @@ def by_method(studies: list[Path]) -> list[str]:
     Studies of fewer seeds than `FEWEST` are for choosing, not for saying; see their own tables.
     """
     head = ["method", "on", "seeds", "pass@8", "mean@8", "worst family", "rollouts", "tokens"]
-    rows, when = [], yaml.safe_load(LIMITS.read_text())
+    rows, limits = [], yaml.safe_load(LIMITS.read_text())
     shown: dict[tuple[str, str], set[float]] = {}
     blocks = [
         (folder, suite, block)
@@ -84,7 +84,7 @@ def by_method(studies: list[Path]) -> list[str]:
     blocks.sort(key=lambda found: (found[0].name not in first, -len(found[2]["seeds"])))
     for folder, suite, block in blocks:
         given = json.loads((folder / "study.json").read_text())["methods"]
-        if len(block["seeds"]) >= FEWEST and folder.name not in when["void"]:
+        if len(block["seeds"]) >= FEWEST:
             base = block["methods"][block["baseline"]]
             for name, found in block["methods"].items():
                 scores = set(found["mean@8"]) - shown.setdefault((name, suite), set())
@@ -99,7 +99,7 @@ def by_method(studies: list[Path]) -> list[str]:
                 rows.append([label, f"{suite} ([{folder.name}]({folder.name}/results.md))",
                              str(len(block["seeds"])), gains[1], gains[0], *gains[2:],
                              f"{needs:.0%}" if needs else "", f"{tokens:.3f}"])  # fmt: skip
-    said = [f"* **{name}**: {words}" for name, words in when["methods"].items()]
+    said = [f"* **{name}**: {words}" for name, words in limits.items()]
     return [
         "## By method",
         "",

@@ -46,8 +46,13 @@ CONTEXT = 64
 """Tokens of the longest prompt and answer."""
 
 STEPS, BATCH_SIZE = 2000, 128
-MATRIX_LR, OTHER_LR = 0.02, 2e-3
+MATRIX_LR = {"qwen3": 0.02, "llama": 0.01, "mistral": 0.01}
+OTHER_LR = 2e-3
 """Peak rates of Muon (matrices) and of AdamW (embedding and norms)."""
+
+QUERIES_AND_KEYS = ("q_proj", "k_proj")
+"""Of AdamW, but in Qwen3, which normalises what they give: Muon's steps are of one size in all
+directions, and without that norm attention saturates."""
 
 PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"
 IGNORE = -100
@@ -214,11 +219,13 @@ def warm_start(base: Base, out: Path) -> list[float]:
     tokenizer = make_tokenizer(suite)
     model = make_model(base, tokenizer)
     # Muon for the matrices reaches a loss in a fifth fewer steps than AdamW alone.
-    named = list(model.named_parameters())
-    matrices = [p for name, p in named if p.ndim == 2 and "embed" not in name]
-    others = [p for name, p in named if p.ndim != 2 or "embed" in name]
+    no_matrix = ("embed",) if base.architecture == "qwen3" else ("embed", *QUERIES_AND_KEYS)
+    matrices, others = [], []
+    for name, p in model.named_parameters():
+        muon = p.ndim == 2 and not any(part in name for part in no_matrix)
+        (matrices if muon else others).append(p)
     optimizers = [
-        torch.optim.Muon(matrices, lr=MATRIX_LR, weight_decay=0.01),
+        torch.optim.Muon(matrices, lr=MATRIX_LR[base.architecture], weight_decay=0.01),
         torch.optim.AdamW(others, lr=OTHER_LR, betas=(0.9, 0.98), weight_decay=0.0),
     ]
     schedules = [
