@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from gdro.core.config import ControllerConfig
+from gdro.lab.settings import method
 from gdro.lab.simulate import Recorded, Runs, Training, recorded
-from gdro.lab.simulate.settings import method
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"

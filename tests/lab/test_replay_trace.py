@@ -1,6 +1,7 @@
 """A trace fed to another controller."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ from gdro.cli import main
 from gdro.core.errors import DataError, UnsupportedError
 from gdro.core.trace import Trace, read_trace
 from gdro.lab.replay import APPROXIMATION, by_bin, other, replay
+from gdro.lab.settings import method
 from gdro.lab.simulate import Population, Training, simulate
-from gdro.lab.simulate.settings import method
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,23 @@ def test_what_cannot_be_replayed_is_said(recorded, preset, changes, message):
         replay(trace, other(trace, preset, changes))
 
 
+def test_unscaled_advantages_are_replayed_unscaled(tmp_path):
+    """The weight that an allocation implies depends on them."""
+    population, training = Population(train=160, test=40), Training(steps=60, prompts=32)
+    config = method("grpo", {"prompt.weigh": "implied"})
+    for scaled in (True, False):
+        path = tmp_path / f"{scaled}.jsonl"
+        simulate(config, population, replace(training, scale_rewards=scaled), 0, path)
+        trace = read_trace(path)
+        wrong = replace(trace, header=trace.header | {"std_scaled": not scaled})
+        often, then = by_bin(trace)["prompts"] > 1, by_bin(trace)["weight"]
+        right, other_way = (
+            np.abs(by_bin(replay(t, config).replayed)["weight"] - then)[often].mean()
+            for t in (trace, wrong)
+        )
+        assert right < 0.05 < 0.09 < other_way
+
+
 def test_a_trace_without_the_bins_counts_is_an_error(recorded):
     trace = read_trace(recorded / "joint" / "trace.jsonl")
     config = other(trace, None, {})
@@ -92,7 +110,11 @@ def test_the_command_shows_both_and_the_approximation(recorded, tmp_path, capsys
     assert main(["replay", run, "--gdro_preset", "rollout", "--out", str(out)]) == 0
     text = capsys.readouterr().out
     assert "recorded → replayed" in text
-    assert APPROXIMATION.split(".")[0] in text
+    assert "pass@1 bin" in text
+    assert "rollout has a classifier of its own" in text
+    assert APPROXIMATION.split(".")[0] in " ".join(text.split())
+    assert main(["replay", run, "--out", str(tmp_path)]) == 2
+    assert "--out must be a file" in capsys.readouterr().err
     found = json.loads(out.read_text())
     assert found["replayed"]["hard_prompts"] == found["recorded"]["hard_prompts"]
     assert main(["replay", run, "--gdro_prompt_etaa", "1"]) == 2

@@ -12,18 +12,20 @@ from gdro.core.errors import ConfigError, DataError
 from gdro.core.presets import PRESETS
 from gdro.core.trace import read_trace
 from gdro.lab.folder import append_jsonl
+from gdro.lab.settings import from_flags, method
 from gdro.lab.simulate import (
     Population,
     Recorded,
     Runs,
     Training,
     calibrate,
+    many,
     recorded,
+    results,
     simulate,
     variants,
 )
 from gdro.lab.simulate.calibrate import FITTED, _at
-from gdro.lab.simulate.settings import from_flags, method
 
 SMALL = Population(
     shares=(0.5, 0.5), rates=(0.5, 0.05), families=2, facts=8, choices=4, train=48, test=40,
@@ -278,7 +280,20 @@ def test_the_command_calibrates(tmp_path, capsys):
     [
         (["--methods", "grpo,nothing"], "preset must be one of"),
         (["--methods", "grpo,grpo"], "must be distinct"),
-        (["--seeds", "0"], "--seeds must be >= 1"),
+        (["--seeds", "0"], "seeds must be a number of seeds, an integer >= 1, got 0"),
+        (["--gdro_preset", "joint"], "--gdro_preset is no flag of this command"),
+        (["--calibrate", "x", "--gdro_rollout_power", "3"], "rollout.power is that of the runs"),
+        (["--calibrate", "x", "--nonsense", "3"], "no flag of this command"),
+        (["--grid", "rollout.power=2,2"], "power must have distinct values"),
+        (
+            ["--grid", "rollout.power=1", "--grid", "gdro_rollout_power=2"],
+            "grid: rollout.power stands twice",
+        ),
+        (
+            ["--grid", "rollout.power=1", "--gdro_rollout_power", "2"],
+            "rollout.power is in the grid too",
+        ),
+        (["--out", __file__], "--out must be a folder"),
         (["--equal", "tokens"], "training.equal must be one of"),
         (["--grid", "rollout.powr=1"], "did you mean rollout.power"),
         (["--prompts", "5000"], "training.prompts must be <="),
@@ -289,3 +304,73 @@ def test_the_command_calibrates(tmp_path, capsys):
 def test_a_mistake_is_named(flags, message, capsys):
     assert main(["simulate", "--parallel", "1", *flags]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("study", "message"),
+    [
+        ("seeds: [0, 1]", "seeds must be a number of seeds"),
+        ("seeds: '4'", "seeds must be a number of seeds"),
+        ("methods: {hard3: nothing}", "preset must be one of"),
+        ("methods: [grpo, grpo]", "methods must be distinct"),
+        ("methods: grpo,rollout", "methods must be a mapping"),
+        ("grid: {rollout.power: 3}", "grid.rollout.power must be a list"),
+        ("grid: [1]", "grid must be a mapping"),
+        ("population: mine.json", "population must be a mapping"),
+        ("sedes: 4", "sedes is unknown in a study file"),
+    ],
+)
+def test_a_mistake_of_a_study_file_is_named(study, message, tmp_path, capsys):
+    (tmp_path / "study.yaml").write_text(study)
+    assert main(["simulate", str(tmp_path / "study.yaml"), "--parallel", "1"]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_method_overrules_a_flag_however_either_is_spelt(tmp_path, capsys):
+    study = {
+        "methods": {
+            "grpo": None,
+            "a": {"gdro_preset": "rollout", "gdro_rollout_power": 3},
+            "b": "rollout",
+        },
+        "steps": 2,
+        "prompts": 12,
+        "seeds": 1,
+        "lr": "5e-1",
+        "population": {n: list(v) if isinstance(v, tuple) else v for n, v in vars(SMALL).items()},
+    }
+    (tmp_path / "study.yaml").write_text(json.dumps(study))
+    flags = ["--gdro_rollout_power", "1", "--parallel", "1"]
+    out = tmp_path / "out"
+    assert main(["simulate", str(tmp_path / "study.yaml"), *flags, "--out", str(out)]) == 0
+    rows = json.loads((out / "results.json").read_text())["blocks"][0]["methods"]
+    assert [rows[name]["values"] for name in "ab"] == [{"rollout.power": 3}, {"rollout.power": 1}]
+    assert "Curriculum" not in capsys.readouterr().out
+
+
+def test_equal_compute_is_what_a_comparison_calls_so():
+    """A step that generates in rounds ends a little beyond the budget."""
+    blocks = variants({"grpo": {}, "dapo": {}}, replace(SHORT, steps=150))
+    runs = many(blocks, SMALL, [0])
+    block = results(blocks[0], runs[0], [0])
+    spent = {name: found["rollouts"][0] for name, found in block["methods"].items()}
+    assert 0 < spent["dapo"] / spent["grpo"] - 1 < 0.01
+    assert block["equal_rollouts"]
+    runs[0][1][0]["rollouts"] *= 2
+    assert not results(blocks[0], runs[0], [0])["equal_rollouts"]
+
+
+def test_runs_with_another_loss_are_another_configuration(tmp_path):
+    for name, recipe in {
+        "a": {},
+        "b": {"loss_type": "dr_grpo"},
+        "c": {"loss_type": "bnpo"},
+    }.items():
+        recorded_run(tmp_path / name, SMALL, replace(SHORT, scale_rewards=name == "a"), 0)
+        text = json.dumps({"learning_rate": 1e-3} | recipe)
+        (tmp_path / name / "recipe.yaml").write_text(text)
+    one, two = recorded([tmp_path / "a", tmp_path / "b"]).runs
+    assert (one.training.loss, one.training.scale_rewards) == ("dapo", True)
+    assert (two.training.loss, two.training.scale_rewards) == ("dr_grpo", False)
+    with pytest.raises(DataError, match="loss_type must be dapo or dr_grpo, got bnpo"):
+        recorded([tmp_path / "c"])

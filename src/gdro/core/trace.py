@@ -3,10 +3,12 @@
 The first line is the header:
 
     {"schema": "gdro-trace", "version": 1, "boundaries": [0, .1, ..., 1],
-     "bin_names": ["0-.1", ...], "config": {...}, "n_mean": 4, "method": "joint"}
+     "bin_names": ["0-.1", ...], "config": {...}, "n_mean": 4, "std_scaled": true,
+     "method": "joint"}
 
 `boundaries` are the B + 1 pass@k boundaries of the bins, or null where bins are static groups;
-`bin_names` are the B names; `config` is `ControllerConfig.to_dict()`.
+`bin_names` are the B names; `config` is `ControllerConfig.to_dict()`; `std_scaled` says whether the
+engine divides advantages by the deviation of their group.
 
 Every other line is one step. Only `step` is required; what is not known is null or left out.
 NaN and infinity are written as null, floats with five significant digits.
@@ -117,6 +119,7 @@ def header_of(controller: "Controller") -> dict[str, Any]:
         "bin_names": names,
         "config": config.to_dict(),
         "n_mean": controller.n_mean,
+        "std_scaled": controller.std_scaled,
         "rounds": controller.rounds,
     }
 

@@ -13,13 +13,13 @@ from rich.table import Table
 from gdro.core.config import ControllerConfig
 from gdro.core.controller import Controller
 from gdro.core.difficulty import Difficulty
-from gdro.core.errors import DataError, UnsupportedError
+from gdro.core.errors import ConfigError, DataError, UnsupportedError
 from gdro.core.method import Method
 from gdro.core.passk import posterior_pass_at_k
 from gdro.core.trace import Trace, header_of, read_trace
 from gdro.core.types import UNSEEN, FloatArray, IntArray, Outcome
 from gdro.lab.folder import write_json
-from gdro.lab.simulate.settings import from_flags, method, path_of
+from gdro.lab.settings import from_flags, method, path_of
 from gdro.report.curriculum import STAGES, curriculum_numbers
 
 APPROXIMATION = """\
@@ -54,14 +54,19 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
     parser.add_argument("--out", type=Path, help="file for the numbers by stage and bin (JSON)")
     known, flags = parser.parse_known_args(arguments)
+    if known.out and known.out.is_dir():
+        raise ConfigError(f"--out must be a file, {known.out} is a folder")
     path = known.trace / "trace.jsonl" if known.trace.is_dir() else known.trace
     trace = read_trace(path)
     preset, changes = from_flags(flags)
-    found = replay(trace, other(trace, preset, changes), known.seed)
+    config = other(trace, preset, changes)
+    found = replay(trace, config, known.seed)
     console = Console()
+    if preset and ControllerConfig.preset(preset).difficulty != config.difficulty:
+        console.print(f"{preset} has a classifier of its own; the bins here stay the trace's")
     for table in tables(found):
         console.print(table)
-    console.print(APPROXIMATION, style="dim", highlight=False)
+    console.print(" ".join(APPROXIMATION.split()), style="dim", highlight=False)
     if known.out:
         sides = {"recorded": found.recorded, "replayed": found.replayed}
         write_json(known.out, {name: numbers(side) for name, side in sides.items()})
@@ -97,6 +102,11 @@ class Replay:
 
     recorded: Trace
     replayed: Trace
+
+    @property
+    def k(self) -> int:
+        """k of pass@k of the bins."""
+        return self.replayed.header["config"]["difficulty"]["k"]
 
 
 class _Placed(Difficulty):
@@ -147,8 +157,8 @@ def replay(trace: Trace, config: ControllerConfig, seed: int = 0) -> Replay:
         DataError: if the trace lacks the bins' prompts or mean correct, or bins that are online.
     """
     _check(trace, config)
-    n_mean = float(trace.header["n_mean"])
-    controller = Controller(config, n_mean=n_mean, seed=seed)
+    n_mean, scaled = float(trace.header["n_mean"]), trace.header.get("std_scaled", True)
+    controller = Controller(config, n_mean=n_mean, seed=seed, std_scaled=scaled)
     controller.difficulty = placed = _Placed(config.difficulty)
     controller.method = Method(config, placed, n_mean, controller.std_scaled)
     replayed, synthetic = [], _Synthetic(trace, seed)
@@ -276,14 +286,14 @@ def tables(found: Replay) -> list[Table]:
     shown = []
     for name, title in (("rollouts", "Rollouts of a prompt"), ("weight", "Weight of a prompt")):
         table = Table(title=f"{title}: recorded → replayed", title_justify="left")
-        table.add_column("pass@k bin")
+        table.add_column(f"pass@{found.k} bin")
         for stage in stages:
             table.add_column(f"steps {stage}", justify="right")
         for b, label in enumerate(found.recorded.header["bin_names"]):
             pairs = zip(then[name][:, b], now[name][:, b], strict=True)
             table.add_row(label, *(_pair(x, y, ".2f") for x, y in pairs))
         shown.append(table)
-    table = Table(title="The unsolved third: pass@k below 1/3", title_justify="left")
+    table = Table(title=f"The unsolved third: pass@{found.k} below 1/3", title_justify="left")
     for column in ("", *(f"steps {stage}" for stage in stages)):
         table.add_column(column, justify="right" if column else "left")
     recorded, replayed = (curriculum_numbers(t) for t in (found.recorded, found.replayed))

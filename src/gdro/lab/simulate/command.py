@@ -13,12 +13,12 @@ from rich.console import Console
 from gdro.core.errors import ConfigError
 from gdro.lab.compare.table import console_tables, markdown
 from gdro.lab.folder import write_json, write_text
+from gdro.lab.settings import from_flags, path_of, plain, value_of
 from gdro.lab.simulate.calibrate import calibrate
 from gdro.lab.simulate.population import Population
 from gdro.lab.simulate.recorded import recorded
 from gdro.lab.simulate.run import Training
-from gdro.lab.simulate.settings import from_flags, value_of
-from gdro.lab.simulate.study import TRAINING, many, processes, results, variants
+from gdro.lab.simulate.study import TRAINING, by_path, many, processes, results, variants
 
 DESCRIPTION = """\
 Simulate RL training: softmax policies that share skills, no network, under the real controller.
@@ -34,8 +34,8 @@ A run takes a fraction of a second. How well it ranks methods as real training d
 
 A study file holds methods (a list of presets, or a mapping such as
 hard3: {preset: rollout, rollout.power: 3}), seeds, grid, population and the fields of training
-(steps, prompts, n_mean, lr, equal). Differences are to the first method, paired by seed;
-the grid leaves it as it is. Flags --gdro_... change every method.
+(steps, prompts, n_mean, lr, scale_rewards, loss, equal). Differences are to the first method,
+paired by seed; the grid leaves it as it is. Flags --gdro_... change every method.
 """
 
 
@@ -61,32 +61,41 @@ def main(arguments: Sequence[str]) -> int:
     study: dict[str, Any] = {}
     words = list(arguments)
     if words and not words[0].startswith("-"):
-        study = _mapping(Path(words.pop(0)))
+        study = _file(Path(words.pop(0)))
     known, flags = parser.parse_known_args(words)
+    preset, changes = from_flags(flags)
+    if preset is not None:
+        raise ConfigError("--gdro_preset is no flag of this command; name presets with --methods")
+    if known.out and known.out.exists() and not known.out.is_dir():
+        raise ConfigError(f"--out must be a folder, {known.out} is a file")
     unknown = set(study) - {"methods", "seeds", "grid", "population", *TRAINING}
     if unknown:
         raise ConfigError(f"{sorted(unknown)[0]} is unknown in a study file")
     population = _population(
-        _mapping(known.population) if known.population else study.get("population", {})
+        _file(known.population)
+        if known.population
+        else _mapping(study.get("population", {}), "population")
     )
     console = Console()
     if known.calibrate:
+        if changes:
+            raise ConfigError(f"--calibrate: {next(iter(changes))} is that of the runs")
         return _calibrate(known, population, console)
 
-    _, changes = from_flags(flags)
-    named = known.methods.split(",") if known.methods else study.get("methods")
-    methods = named or ["grpo", "prompt", "rollout", "joint"]
-    if len(set(methods)) < len(methods):
-        raise ConfigError(f"--methods must be distinct, got {', '.join(methods)}")
-    if not isinstance(methods, dict):
-        methods = {name: {} for name in methods}
-    methods = {name: changes | dict(own or {}) for name, own in methods.items()}
+    methods = _methods(known.methods.split(",") if known.methods else study.get("methods"))
+    changes = by_path(changes, "flags")
+    methods = {
+        name: {k: v for k, v in changes.items() if k not in _paths(own)} | own
+        for name, own in methods.items()
+    }
     given = {name: study[name] for name in TRAINING if name in study}
-    given |= {n: value_of(v) for n in TRAINING if (v := getattr(known, n)) is not None}
-    seeds = range(study.get("seeds", 16) if known.seeds is None else known.seeds)
-    if not seeds:
-        raise ConfigError(f"--seeds must be >= 1, got {len(seeds)}")
-    blocks = variants(methods, Training(**given), study.get("grid", {}) | _grid(known.grid))
+    given |= {n: getattr(known, n) for n in TRAINING if getattr(known, n) is not None}
+    given = {name: plain(value) for name, value in given.items()}
+    count = study.get("seeds", 16) if known.seeds is None else known.seeds
+    if type(count) is not int or count < 1:
+        raise ConfigError(f"seeds must be a number of seeds, an integer >= 1, got {count!r}")
+    seeds, grid = range(count), _lists(study.get("grid", {})) | _grid(known.grid)
+    blocks = variants(methods, Training(**given), grid)
     with processes(known.parallel) as pool:
         runs = many(blocks, population, seeds, pool)
     found = [results(b, r, seeds) for b, r in zip(blocks, runs, strict=True)]
@@ -115,6 +124,39 @@ def _calibrate(known: argparse.Namespace, start: Population, console: Console) -
     return 0
 
 
+def _methods(named: Any) -> dict[str, dict[str, Any]]:
+    """Changes of each method by name."""
+    methods = ["grpo", "prompt", "rollout", "joint"] if named is None else named
+    if isinstance(methods, list):
+        if not methods or len(set(map(str, methods))) < len(methods):
+            raise ConfigError(f"methods must be distinct, got {methods}")
+        return {str(name): {} for name in methods}
+    found = {}
+    for name, own in _mapping(methods, "methods").items():
+        own = _mapping({"preset": own} if isinstance(own, str) else own or {}, f"methods.{name}")
+        if "gdro_preset" in own:  # as a study of `gdro compare` spells it
+            own["preset"] = own.pop("gdro_preset")
+        found[str(name)] = own
+    return found
+
+
+def _paths(own: dict[str, Any]) -> set[str]:
+    return {path_of(name) for name in own if name != "preset"}
+
+
+def _lists(grid: Any) -> dict[str, list[Any]]:
+    for name, values in _mapping(grid, "grid").items():
+        if not isinstance(values, list) or not values:
+            raise ConfigError(f"grid.{name} must be a list of values, got {values!r}")
+    return dict(grid)
+
+
+def _mapping(values: Any, where: str) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where} must be a mapping, got {values!r}")
+    return dict(values)
+
+
 def _population(values: dict[str, Any]) -> Population:
     known = Population.__dataclass_fields__
     if unknown := sorted(set(values) - set(known)):
@@ -133,7 +175,7 @@ def _grid(texts: Sequence[str]) -> dict[str, list[Any]]:
     return grid
 
 
-def _mapping(path: Path) -> dict[str, Any]:
+def _file(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)

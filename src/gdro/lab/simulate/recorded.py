@@ -14,7 +14,7 @@ from gdro.core.errors import DataError
 from gdro.core.trace import Trace, read_trace
 from gdro.core.types import FloatArray
 from gdro.lab.folder import read_jsonl
-from gdro.lab.simulate.run import K, Training
+from gdro.lab.simulate.run import LOSSES, K, Training
 
 STAGES = 6
 """Stretches of a trace that its reward and its mixed groups are averaged over."""
@@ -152,10 +152,11 @@ Groups = dict[str, dict[str, float]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Loaded:
-    """A run's trace and learning rate, and its scores by tier before (if known) and after."""
+    """A run's trace, learning rate and loss, and its scores by tier before (if known) and after."""
 
     trace: Trace
     rate: float
+    loss: Any
     before: Groups | None
     after: Groups
 
@@ -171,8 +172,12 @@ def _loaded(folder: Path) -> _Loaded:
         raise DataError(f"{folder}: its evaluations have neither by_level nor by_bin")
     before = lines[0][name] if lines[0]["step"] == 0 else None
     recipe = folder / "recipe.yaml"
-    rate = yaml.safe_load(recipe.read_text())["learning_rate"] if recipe.exists() else 1.0
-    return _Loaded(trace=trace, rate=float(rate), before=before, after=lines[-1][name])
+    settings = yaml.safe_load(recipe.read_text()) if recipe.exists() else {"learning_rate": 1.0}
+    loss = settings.get("loss_type", "dapo")
+    if loss not in LOSSES:
+        raise DataError(f"{folder}: loss_type must be {' or '.join(LOSSES)}, got {loss}")
+    rate = float(settings["learning_rate"])
+    return _Loaded(trace=trace, rate=rate, loss=loss, before=before, after=lines[-1][name])
 
 
 def _grouped(loaded: list[_Loaded], tiers: list[str]) -> list[Runs]:
@@ -184,7 +189,8 @@ def _grouped(loaded: list[_Loaded], tiers: list[str]) -> list[Runs]:
         if len(columns[0]) < STAGES or not np.isfinite(columns).all():
             raise DataError(f"a trace to calibrate on needs {STAGES} steps with reward and mixed")
         header = run.trace.header
-        key = repr((header["config"], header["n_mean"], len(columns[0]), run.rate))
+        alike = (header["config"], header["n_mean"], header.get("std_scaled"))
+        key = repr((*alike, len(columns[0]), run.rate, run.loss))
         groups.setdefault(key, []).append((run, [*map(by_stage, columns), *scores]))
     found = []
     for members in groups.values():
@@ -198,6 +204,8 @@ def _grouped(loaded: list[_Loaded], tiers: list[str]) -> list[Runs]:
             prompts=round(run.trace.records[0]["budget"] / n_mean),
             n_mean=n_mean,
             lr=run.rate / loaded[0].rate,
+            scale_rewards=run.trace.header.get("std_scaled", True),
+            loss=run.loss,
             equal="steps",
         )
         config = ControllerConfig.from_dict(run.trace.header["config"])

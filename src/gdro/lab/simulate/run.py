@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from gdro.lab.simulate.population import LENGTHS, RIGHT, Population, World
 K = 8
 """k of mean@k and pass@k."""
 
+Loss = Literal["dapo", "dr_grpo"]
+LOSSES: tuple[Loss, ...] = get_args(Loss)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training(Checked):
@@ -36,7 +39,7 @@ class Training(Checked):
     scale_rewards: bool = setting(
         True, "divide advantages by the deviation of their group, as TRL's default does"
     )
-    loss: Literal["dapo", "dr_grpo"] = setting(
+    loss: Loss = setting(
         "dapo",
         "what the tokens' loss is divided by, in TRL's terms: the tokens of the step (dapo), or a "
         "constant (dr_grpo)",

@@ -14,12 +14,12 @@ import numpy as np
 
 from gdro.core.config import ControllerConfig
 from gdro.core.errors import ConfigError
-from gdro.lab.compare.analyse import add_differences
+from gdro.lab.compare.analyse import add_differences, equal_rollouts
 from gdro.lab.compare.gather import CURRICULUM
 from gdro.lab.processes import THREAD_VARIABLES
+from gdro.lab.settings import method, path_of
 from gdro.lab.simulate.population import Population
 from gdro.lab.simulate.run import K, Training, simulate
-from gdro.lab.simulate.settings import method, path_of
 
 METRICS = (f"mean@{K}", f"pass@{K}", f"worst_family_mean@{K}")
 TRAINING = tuple(f.name for f in fields(Training))
@@ -63,32 +63,53 @@ def variants(
         grid: Values by controller path or field of `Training`; each point of the latter is a block.
 
     Raises:
-        ConfigError: if there is no method, or a setting is unknown or out of its bounds.
+        ConfigError: if there is no method, a setting is unknown, out of its bounds, in the grid and
+            a method too, or twice in either.
     """
     if not methods:
         raise ConfigError("a simulation needs at least one method")
     grid = dict(grid or {})
     outer = {name: v for name, v in grid.items() if name in TRAINING}
-    inner = {path_of(name): v for name, v in grid.items() if name not in TRAINING}
+    inner = by_path({name: v for name, v in grid.items() if name not in TRAINING}, "grid")
+    for name, values in grid.items():
+        if len(set(values)) < len(values):
+            raise ConfigError(f"grid: {name} must have distinct values, got {values}")
+    changed = {
+        name: by_path({k: v for k, v in own.items() if k != "preset"}, f"methods.{name}")
+        for name, own in methods.items()
+    }
+    for name, own in list(changed.items())[1:]:
+        if twice := sorted(own.keys() & inner.keys()):
+            raise ConfigError(f"methods.{name}: {twice[0]} is in the grid too")
     last = [path.rpartition(".")[2] for path in inner]
     label = {p: name if last.count(name) == 1 else p for p, name in zip(inner, last, strict=True)}
     blocks = []
     for point in _points(outer):
         now = replace(training, **point)
         rows = []
-        for i, (name, changes) in enumerate(methods.items()):
-            preset, own = (
-                changes.get("preset", name),
-                {k: v for k, v in changes.items() if k != "preset"},
-            )
+        for i, (name, own) in enumerate(changed.items()):
             for values in _points(inner) if i else [{}]:
                 words = [f"{label[path]}={value}" for path, value in values.items()]
-                config = method(preset, own | values, now.n_mean)
+                config = method(methods[name].get("preset", name), own | values, now.n_mean)
                 rows.append(
                     Variant(name=" ".join([name, *words]), config=config, values=own | values)
                 )
         blocks.append(Block(training=now, variants=tuple(rows), values=point))
     return blocks
+
+
+def by_path(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Controller settings by path.
+
+    Raises:
+        ConfigError: if one is unknown, or given by two names.
+    """
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        if path_of(name) in found:
+            raise ConfigError(f"{where}: {path_of(name)} stands twice")
+        found[path_of(name)] = value
+    return found
 
 
 def _points(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -158,7 +179,7 @@ def results(block: Block, runs: list[list[dict[str, Any]]], seeds: Sequence[int]
         "k": K,
         "seeds": list(seeds),
         "baseline": block.variants[0].name,
-        "equal_rollouts": len({n for found in methods.values() for n in found["rollouts"]}) == 1,
+        "equal_rollouts": equal_rollouts(methods, block.variants[0].name),
         "base": {m: float(np.mean([run["before"][m] for run in runs[0]])) for m in METRICS},
         "methods": methods,
         "runs": [],

@@ -34,6 +34,13 @@ def method(preset: str, changes: Mapping[str, Any], n_mean: float = 4) -> Contro
     return ControllerConfig.from_dict(values | changes)
 
 
+def preset_paths(preset: str) -> set[str]:
+    """Paths of what a preset says; the rest is the default."""
+    said = PRESETS[preset]
+    rooms = {room: part for room, part in said.items() if isinstance(part, dict)}
+    return (said.keys() - rooms.keys()) | {f"{r}.{n}" for r, part in rooms.items() for n in part}
+
+
 def path_of(name: str) -> str:
     """The path of a controller's setting, given as path or flag.
 
@@ -58,6 +65,11 @@ def value_of(text: str) -> Any:
         except ValueError:
             return value
     return value
+
+
+def plain(value: Any) -> Any:
+    """The value of a text, and any other as it is: YAML reads 1e-4 as a text."""
+    return value_of(value) if isinstance(value, str) else value
 
 
 def from_flags(flags: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
