@@ -180,11 +180,30 @@ def test_a_mistake_shows_before_anything_runs(tmp_path, here):
         ({"suites": {"a": {"learning_rate": 1}}}, "suites.a: learning_rate is in the grid too"),
         ({"suites": {"a": {"gdro": {"preset": "joint"}}}}, "suites.a: gdro_preset is set by"),
         ({"contrasts": {"c": {"gpro": 1}}}, "gpro is no method; did you mean grpo"),
+        ({"grid": {"learning_rate": ["1e-4", 0.0001]}}, "must be a list of distinct"),
+        ({"grid_seeds": [1, 9]}, "share 1: a run that was chosen by would be tested"),
+        (
+            {"settings": {"gdro_rollout_allocator": "hard_first"}},
+            "gdro_rollout_allocator=hard_first of all methods would change grpo, whose preset says",
+        ),
     ],
 )
 def test_studies_are_checked(changes, message):
     with pytest.raises(ConfigError, match=message):
         make_study(**changes)
+
+
+def test_the_recipe_of_a_run_does_not_make_all_methods_that_run(tmp_path):
+    """It names every setting of the controller, the method's among them."""
+    folder = RunFolder(tmp_path / "run")
+    folder.open(resolve(read_settings("arithmetic")).settings, resume=False)
+    folder.release()
+    with pytest.raises(ConfigError, match=r"suites.run: gdro_\w+=\w+ of all methods would change"):
+        make_study(recipe=str(folder.path), methods=["grpo", "replay"], suites={"run": {}})
+    settings = {"gdro_rollout_n_max": 6, "gdro_rollout_allocator": "uniform"}
+    own = {"gdro_preset": "rollout", "gdro_rollout_allocator": "neyman"}
+    shared = make_study(settings=settings, methods={"grpo": {}, "own": own})
+    assert shared.suites[0].settings["gdro_rollout_n_max"] == 6
 
 
 def test_each_method_has_a_knob_of_its_own(tmp_path):
@@ -199,7 +218,7 @@ def test_each_method_has_a_knob_of_its_own(tmp_path):
     job = plan.tuning()[-1].job
     assert job.settings["dataset_name"] == "arithmetic/hard"
     assert job.settings["gdro_rollout_power"] == 3
-    assert job.name == "hard/grid/p-learning_rate=0.003-gdro_rollout_power=3-seed0"
+    assert job.name == "hard/grid/p-learning_rate=0.003-gdro_rollout_power=3-seed1000"
 
 
 @pytest.mark.parametrize("text", ["lr", "lr=", "=1", "lr=1,1"])

@@ -108,6 +108,22 @@ def test_what_is_no_one_comparison_is_refused(whole):
         merge([one, part(whole, methods=methods[1:], seeds=[11])])
 
 
+def test_points_are_what_they_say_and_not_where_a_grid_has_them(whole):
+    """A grid without its first point numbers the others anew."""
+    later = deepcopy(part(whole, seeds=whole.study["seeds"][4:]))
+    kept = [row for row in later.runs if row["phase"] != "tuning" or row["point"] > 0]
+    for row in kept:
+        if row["point"] is not None:
+            row["point"] -= 1
+    parts = [part(whole, seeds=whole.study["seeds"][:4]), replace(later, runs=kept)]
+    assert ordered(analyse(merge(parts))) == ordered(analyse(merge([whole])))
+    for row in kept:
+        if row["method"] == "grpo" and row["phase"] == "test":
+            row["values"] = '{"learning_rate": 0.0004}'
+    with pytest.raises(DataError, match="grpo of arithmetic was tested at .*8e-4.* in one table"):
+        merge(parts)
+
+
 def test_a_rate_of_the_study_and_one_of_the_method_are_the_same_setting(whole):
     """What a run's settings are in the end decides, not where a study writes them."""
     other = deepcopy(whole.study)

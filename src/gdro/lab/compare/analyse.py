@@ -11,6 +11,7 @@ from gdro.core.passk import pass_at_k
 from gdro.core.seeds import on_common_knots, paired_difference, t_interval
 from gdro.core.types import FloatArray
 from gdro.lab.compare.gather import CURRICULUM, SPENT, Raw, Row, metric_names
+from gdro.lab.settings import PATHS, method, plain
 from gdro.lab.stats import bootstrap_means, reach_of_mean
 
 EQUAL = 0.01
@@ -108,6 +109,7 @@ def _suite(raw: Raw, suite: str) -> dict[str, Any]:
             **{named[m]: [line[m] for line in lines] for m in named},
             **{m: [line[m] for line in lines] for m in (*SPENT, "seconds")},
             "steps": [line["step"] for line in lines],
+            "bins": _bins(study["suites"][suite]["settings"] | study["methods"][name]["settings"]),
             "curriculum": {m: _stages([line[m] for line in lines]) for m in CURRICULUM},
         }
     add_differences(methods, baseline, list(named.values()))
@@ -153,6 +155,14 @@ def _contrast(
             sums = sum(w * np.asarray(methods[name][m]) for name, w in weights.items())
             found[m] = _relative(vars(t_interval(np.asarray(sums))), methods[baseline][m])
     return {"weights": weights, "difference": found}
+
+
+def _bins(settings: dict[str, Any]) -> str:
+    """What a method's bins are of: pass@k, a column, or nothing."""
+    paths = {name: path for name, path in PATHS.items() if path.startswith("difficulty.")}
+    own = {paths[name]: plain(value) for name, value in settings.items() if name in paths}
+    difficulty = method(settings["gdro_preset"], own).difficulty
+    return f"pass@{difficulty.k}" if difficulty.source == "online" else difficulty.source
 
 
 def _stages(values: list[list[float | None] | None]) -> list[float | None]:

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     add("--methods", help="presets, the baseline first [grpo,rollout,rollout_replay]")
     add("--seeds", help="training seeds of the tested runs [0,1,2]")
     add("--grid", action="append", metavar="NAME=A,B", help="values to tune over")
-    add("--grid-seeds", help="training seeds of the tuning runs [0]")
+    add("--grid-seeds", help="training seeds of the tuning runs, none of --seeds [1000]")
     add("--grid-split", help="split that tuning looks at [validation]")
     add("--grid-dataset", help="data set of that split [the tested one's]")
     add("--parallel", type=int, help="runs at a time [2, or as many as --devices]")
@@ -154,7 +154,7 @@ def write_results(folder: Path, console: "Console") -> dict[str, Any]:
     """
     from gdro.core.errors import UnsupportedError
     from gdro.lab.compare.analyse import analyse
-    from gdro.lab.compare.figure import draw
+    from gdro.lab.compare.figure import FIGURES, draw
     from gdro.lab.compare.gather import read_raw
     from gdro.lab.compare.table import console_tables, study_page
     from gdro.lab.folder import write_json, write_text
@@ -168,6 +168,10 @@ def write_results(folder: Path, console: "Console") -> dict[str, Any]:
         said = ", ".join(figures)
     except UnsupportedError as error:  # the tables are no worse for it
         figures, said = [], f"no figures: {error}"
+    for name in FIGURES:  # a figure of other results would be taken for one of these
+        if f"{name}.svg" not in figures:
+            for path in folder.glob(f"{name}.*g"):
+                path.unlink()
     write_json(folder / "results.json", results)
     write_text(folder / "results.md", study_page(results, figures))
     console.print(f"{folder}: results.md, results.json, {said}", highlight=False, soft_wrap=True)

@@ -9,6 +9,9 @@ from typing import Any
 from gdro.core.errors import UnsupportedError
 from gdro.lab.folder import write_bytes
 
+FIGURES = ("gains", "curves")
+"""As SVG and as PNG."""
+
 DASHES = ("-", "--", ":", "-.")
 COLUMNS = 3
 

@@ -3,6 +3,7 @@
 A run is what its settings are, so those are compared, not what the studies are called.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,8 +29,9 @@ def merge(raws: Sequence[Raw], methods: Sequence[str] | None = None) -> Raw:
 
     Raises:
         ConfigError: if `methods` names one that is nowhere.
-        DataError: if suites are judged otherwise, a method has other settings, a run that is in two
-            tables has other scores, or no seed is common to all.
+        DataError: if suites are judged otherwise, a method has other settings or was tested at
+            another point of its grid, a run that is in two tables has other scores, or no seed is
+            common to all.
     """
     first = raws[0].study
     found: dict[str, dict[str, Any]] = {}
@@ -44,7 +46,8 @@ def merge(raws: Sequence[Raw], methods: Sequence[str] | None = None) -> Raw:
     names = list(found) if methods is None else list(methods)
     if unknown := [name for name in names if name not in found]:
         raise ConfigError(f"--methods: {unknown[0]} is in no table; there are {', '.join(found)}")
-    runs = _rows(raws, names)
+    runs = _renumbered(_rows(raws, names))
+    _check_points(runs)
     seeds = _common_seeds(runs, names)
     kept = [row for row in runs if row["method"] is None or row["phase"] != "test"
             or row["seed"] in seeds]  # fmt: skip
@@ -113,12 +116,12 @@ def _methods(first: dict[str, Any], other: dict[str, Any]) -> dict[str, dict[str
 
 def _rows(raws: Sequence[Raw], names: Sequence[str]) -> list[Row]:
     """Rows of all tables, each once."""
-    keys = ("suite", "method", "phase", "seed", "point", "step")
+    keys = ("suite", "method", "phase", "seed", "step")
     found: dict[tuple[Any, ...], Row] = {}
     for row in (row for raw in raws for row in raw.runs):
         if row["method"] is not None and row["method"] not in names:
             continue
-        key = tuple(row[name] for name in keys)
+        key = (*(row[name] for name in keys), _point(row))
         same = found.setdefault(key, row)
         for score in SCORES:
             if same[score] != row[score]:
@@ -127,6 +130,36 @@ def _rows(raws: Sequence[Raw], names: Sequence[str]) -> list[Row]:
                     f"{said}: {score} is {same[score]} in one table and {row[score]} in another"
                 )
     return list(found.values())
+
+
+def _renumbered(rows: Sequence[Row]) -> list[Row]:
+    """The same points of a method's grid by the same number, whatever each table called them."""
+    numbers: dict[tuple[Any, Any], dict[str, int]] = {}
+    found = []
+    for row in rows:
+        if row["phase"] != "base":
+            own = numbers.setdefault((row["suite"], row["method"]), {})
+            row = row | {"point": own.setdefault(_point(row), len(own))}
+        found.append(row)
+    return found
+
+
+def _check_points(rows: Sequence[Row]) -> None:
+    """That a method was tested at one point of its grid."""
+    tested: dict[tuple[Any, Any], Row] = {}
+    for row in rows:
+        if row["phase"] == "test":
+            first = tested.setdefault((row["suite"], row["method"]), row)
+            if _point(first) != _point(row):
+                raise DataError(
+                    f"{row['method']} of {row['suite']} was tested at {first['values']} in one "
+                    f"table and at {row['values']} in another: these are two methods"
+                )
+
+
+def _point(row: Row) -> str:
+    """The values of a grid's point, as one text however they were written."""
+    return json.dumps(_plain(json.loads(row["values"])), sort_keys=True)
 
 
 def _common_seeds(rows: Sequence[Row], names: Sequence[str]) -> list[int]:

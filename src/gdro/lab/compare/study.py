@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gdro.core.config import ControllerConfig
 from gdro.core.errors import ConfigError
 from gdro.core.presets import PRESETS
 from gdro.lab.recipe import (
@@ -31,6 +32,7 @@ from gdro.lab.recipe import (
     read_settings,
     recipe_name,
 )
+from gdro.lab.settings import PATHS, plain, preset_paths
 
 Point = dict[str, Any]
 """A point of a grid: values by setting."""
@@ -40,6 +42,9 @@ KEYS = ("recipe", "settings", "suites", "methods", "seeds", "grid", "grid_seeds"
 
 GIVEN = {"seed": "seeds", "output_dir": "--out", "eval_base": "--out"}
 """Settings that a comparison gives its runs, and what says so."""
+
+TUNING_SEED = 1000
+"""Of tuning runs; no study tests so many seeds."""
 
 RESULTS = "results"
 """Folder of the raw tables and all that is made of them, beside the folders of the suites."""
@@ -91,7 +96,7 @@ class Study:
         suites: Each is a comparison of its own.
         methods: The first is what the others are compared to.
         seeds: Training seeds of the tested runs.
-        grid_seeds: Training seeds of the tuning runs.
+        grid_seeds: Training seeds of the tuning runs; none is tested.
         grid_split: Split that tuning looks at.
         grid_dataset: Data set of that split; None is the test split's.
         contrasts: Weights by method, summing to 0, by the name of what they are the weights of.
@@ -101,7 +106,7 @@ class Study:
     suites: tuple[Suite, ...]
     methods: tuple[Method, ...]
     seeds: tuple[int, ...]
-    grid_seeds: tuple[int, ...] = (0,)
+    grid_seeds: tuple[int, ...] = (TUNING_SEED,)
     grid_split: str = "validation"
     grid_dataset: str | None = None
     contrasts: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -159,7 +164,7 @@ def study_of(name: str, values: Mapping[str, Any], flags: Sequence[str] = ()) ->
         suites=tuple(_suite(n, own, recipe, settings) for n, own in suites.items()),
         methods=tuple(_method(n, v, grid) for n, v in _mapping(methods, "methods").items()),
         seeds=_seeds(given.get("seeds"), "seeds"),
-        grid_seeds=_seeds(given.get("grid_seeds", [0]), "grid_seeds"),
+        grid_seeds=_seeds(given.get("grid_seeds", [TUNING_SEED]), "grid_seeds"),
         grid_split=str(given.get("grid_split", "validation")),
         grid_dataset=_text(given.get("grid_dataset"), "grid_dataset"),
         contrasts={
@@ -168,7 +173,12 @@ def study_of(name: str, values: Mapping[str, Any], flags: Sequence[str] = ()) ->
         },
     )
     _check_alike(study, settings, suites)
+    _check_presets(study)
     _check_trials(study)
+    if study.tuned and (both := sorted(set(study.seeds) & set(study.grid_seeds))):
+        raise ConfigError(
+            f"grid_seeds and seeds share {both[0]}: a run that was chosen by would be tested"
+        )
     _check_contrasts(study)
     return study
 
@@ -228,10 +238,10 @@ def _text(value: Any, where: str) -> str | None:
 
 
 def _distinct(values: Any, where: str) -> list[Any]:
-    plain = isinstance(values, list | tuple) and all(
+    simple = isinstance(values, list | tuple) and all(
         isinstance(value, str | int | float) for value in values
     )
-    if not plain or not values or len(set(values)) < len(values):
+    if not simple or not values or len(set(map(plain, values))) < len(values):
         raise ConfigError(f"{where} must be a list of distinct values, got {values!r}")
     return list(values)
 
@@ -278,6 +288,28 @@ def _check_alike(study: Study, settings: dict[str, Any], suites: dict[str, Any])
             judged = name.startswith(("dataset_test_", "eval_"))
             if judged or (name in grid and name in (*GIVEN, "gdro_preset")):
                 raise ConfigError(f"{room}: {name}: a comparison judges all its runs alike")
+
+
+def _check_presets(study: Study) -> None:
+    """That what all methods share does not change what the preset of one says it is."""
+    presets = {m.name: ControllerConfig.preset(m.settings["gdro_preset"]) for m in study.methods}
+    said = {
+        flag: path.split(".")
+        for flag, path in PATHS.items()
+        if any(path in preset_paths(m.settings["gdro_preset"]) for m in study.methods)
+    }
+    for suite in study.suites:
+        for flag, (room, name) in said.items():
+            for method in study.methods if flag in suite.settings else ():
+                meant = getattr(getattr(presets[method.name], room), name)
+                if flag not in {**method.settings, **method.grid} and (
+                    plain(suite.settings[flag]) != meant
+                ):
+                    raise ConfigError(
+                        f"suites.{suite.name}: {flag}={suite.settings[flag]} of all methods would "
+                        f"change {method.name}, whose preset says {meant}; give it to the methods "
+                        "that are to have it"
+                    )
 
 
 def _check_trials(study: Study) -> None:

@@ -83,17 +83,19 @@ def cost(results: dict[str, Any]) -> Cells:
 
 
 def curriculum(results: dict[str, Any]) -> Cells:
-    """The curriculum at four stages of training, each a quarter of the steps."""
-    rows = [["method", "lead–lag", "support", "mixed groups", "hard budget", "hard prompts"]]
+    """The curriculum at four stages of training, each a quarter of the steps; empty if unknown."""
+    head = ["method", "bins of", "lead–lag", "support", "mixed groups", "hard budget"]
+    rows = [[*head, "hard prompts"]]
     shares = ("mixed_groups", "hard_budget", "hard_prompts")
     for name, found in results["methods"].items():
         numbers = found["curriculum"]
-        rows.append([
-            name, _stages(numbers["lead_lag"], "+.2f"),
-            _stages(numbers["effective_support"], ".1f"),
-            *(_stages(numbers[key], ".0%") for key in shares),
-        ])  # fmt: skip
-    return rows
+        if any(x is not None for stages in numbers.values() for x in stages):
+            rows.append([
+                name, found["bins"], _stages(numbers["lead_lag"], "+.2f"),
+                _stages(numbers["effective_support"], ".1f"),
+                *(_stages(numbers[key], ".0%") for key in shares),
+            ])  # fmt: skip
+    return rows if len(rows) > 1 else []
 
 
 def families(results: dict[str, Any], metric: str) -> Cells:
@@ -144,7 +146,8 @@ def parts(results: dict[str, Any]) -> list[Part]:
     lead = (
         "four stages, each a quarter of the steps; lead–lag below 0: the weights lead to harder "
         "bins; support: bins that the adversary's mixture is spread over; hard: the unsolved "
-        "third, pass@k below 1/3, its share of rollouts and of prompts"
+        "third, below 1/3 of what the bins are of, its share of rollouts and of prompts. Bins of "
+        "different things do not compare"
     )
     mean, passed, _ = _metrics(results)
     reach = (
