@@ -211,3 +211,18 @@ def test_runs_of_different_splits_are_said_not_to_be_comparable(tmp_path):
     ]
     assert "different splits (test, validation)" in (about_several(runs).warning or "")
     assert "splits" not in (about_several(runs[:1]).warning or "")
+
+
+def test_the_unsolved_third_is_said_to_be_of_which_pass_at_k(run_folder):
+    folders = [run_folder("a", method="grpo"), run_folder("b", method="joint")]
+
+    def caption():
+        return comparison_figure(Comparison(list(map(load_run, folders))), "hard").caption
+
+    assert "bins with pass@8 below 1/3" in caption()
+    trace = folders[1] / "trace.jsonl"
+    head, _, rest = trace.read_text().partition("\n")
+    header = json.loads(head)
+    header["config"]["difficulty"]["k"] = 1
+    trace.write_text(f"{json.dumps(header)}\n{rest}")
+    assert "pass@1 or pass@8 (curves of different ones do not compare)" in caption()

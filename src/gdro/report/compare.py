@@ -3,6 +3,7 @@
 from typing import Any
 
 from gdro.core.seeds import Difference
+from gdro.report.bins import passk_name
 from gdro.report.content import Content, sort_out
 from gdro.report.courses import (
     column,
@@ -140,9 +141,9 @@ def _sections(comparison: Comparison) -> dict[str, list[tuple[str, Figure | str]
     )  # fmt: skip
     hard = series(
         comparison, "hard", "Rollouts spent on the unsolved third",
-        "Look for curves above the uniform method's: that budget went to bins with pass@k below "
-        "1/3, and prompts that were not seen before count as outside", hard_share, share, ".1%",
-        floor=0,
+        f"Look for curves above the uniform method's: that budget went to bins with "
+        f"{_bins_of(comparison.runs)} below 1/3, and prompts that were not seen before count as "
+        "outside", hard_share, share, ".1%", floor=0,
     )  # fmt: skip
     mixed = series(
         comparison, "mixed", "Groups with a gradient",
@@ -167,6 +168,14 @@ def _sections(comparison: Comparison) -> dict[str, list[tuple[str, Figure | str]
             ("bins in play", bins),
         ],
     }
+
+
+def _bins_of(runs: list[Run]) -> str:
+    """What bins are of; a method of other bins has another hardest third."""
+    traces = [run.trace for run in runs if run.trace is not None]
+    names = sorted({passk_name(trace) for trace in traces if trace.boundaries is not None})
+    different = " (curves of different ones do not compare)" if len(names) > 1 else ""
+    return " or ".join(names or ["pass@k"]) + different
 
 
 def _plain(value: Any) -> Any:
