@@ -11,8 +11,8 @@ that are there count.
 Fixed before the fresh methods were seen: accepted if Spearman's rank correlation is >= .7 for
 mean@8 *and* pass@8 over the methods of studies/fresh.yaml that generate equal rollouts; none of
 them was calibrated on. Those of the screening that were not calibrated on are judged apart, and
-decide nothing: the form was made by them. Writes docs/results/simulator/results.json and
-docs/results/simulator.md.
+decide nothing: the form was made by them. Writes docs/results/simulator/results.json (--speed:
+speed.json) and docs/results/simulator.md.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from benchmarks.simulator_page import page
+from benchmarks.simulator_page import page, took
 from benchmarks.simulator_recorded import BUDGET, FILE, METRICS, RESULTS, configured, key, methods
 from scipy.stats import rankdata, spearmanr
 
@@ -135,20 +135,23 @@ def judged(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def speed(population: Population, parallel: int, seeds: int = 32) -> str:
+def speed(population: Population, parallel: int, seeds: int = 32) -> dict[str, Any]:
     """Runs a minute of four methods, by the clock, and processor time a run."""
-    blocks = variants({name: {} for name in ("grpo", "prompt", "rollout", "joint")}, Training())
+    names = ("grpo", "prompt", "rollout", "joint")
+    blocks = variants({name: {} for name in names}, Training())
     with processes(parallel) as pool:
         many(blocks, population, range(parallel), pool)  # the processes start
         started = time.perf_counter()
         found = many(blocks, population, range(seeds), pool)
         minutes = (time.perf_counter() - started) / 60
     spent = [run["processor"] for runs in found[0] for run in runs]
-    return (
-        f"{len(spent) / minutes:.0f} runs of {Training().steps} steps a minute by the clock with "
-        f"{parallel} processes, {1000 * np.mean(spent):.0f} ms of processor time each: "
-        f"{60 * parallel / np.mean(spent):.0f} runs a minute of as many free cores"
-    )
+    return {
+        "methods": names,
+        "steps": Training().steps,
+        "parallel": parallel,
+        "runs_a_minute": len(spent) / minutes,
+        "milliseconds": 1000 * float(np.mean(spent)),
+    }
 
 
 def main() -> None:
@@ -162,7 +165,11 @@ def main() -> None:
     known = parser.parse_args()
     population, target = Population(), recorded([FILE])
     if known.speed:
-        print(speed(population, known.parallel))
+        found = speed(population, known.parallel)
+        print(took(found))
+        (OUT / "speed.json").write_text(json.dumps(found, indent=1) + "\n")
+        found = json.loads((OUT / "results.json").read_text())
+        OUT.with_suffix(".md").write_text(written(found))
         return
     scores = real(known.against)
     settings = methods("screening") | methods("fresh")
@@ -192,8 +199,13 @@ def main() -> None:
         "rows": rows,
     }
     (OUT / "results.json").write_text(json.dumps(found, indent=1) + "\n")
-    OUT.with_suffix(".md").write_text(page(found, JUDGE, ACCEPTED))
-    print(page(found, JUDGE, ACCEPTED))
+    OUT.with_suffix(".md").write_text(written(found))
+    print(written(found))
+
+
+def written(found: dict[str, Any]) -> str:
+    """The page of what was found, with the speed that was measured last."""
+    return page(found, JUDGE, ACCEPTED, json.loads((OUT / "speed.json").read_text()))
 
 
 if __name__ == "__main__":

@@ -29,13 +29,23 @@ themselves had ranked the held-out methods at .645 and .787. The population is w
 one of those set by hand."""
 
 
-def page(found: dict[str, Any], judge: str, bound: float) -> str:
+def took(speed: dict[str, Any]) -> str:
+    """What `--speed` says."""
+    return (
+        f"{speed['runs_a_minute']:.0f} runs of {speed['steps']} steps a minute by the clock, "
+        f"{speed['parallel']} processes on as many cores, {speed['milliseconds']:.0f} ms of "
+        f"processor time each ({', '.join(speed['methods'])})"
+    )
+
+
+def page(found: dict[str, Any], judge: str, bound: float, speed: dict[str, Any]) -> str:
     """The page.
 
     Args:
         found: As in results.json.
         judge: The part of the methods that decides.
         bound: Least rank correlation, of both scores.
+        speed: As in speed.json.
     """
     correlation, rows = found["correlation"], found["rows"]
     if found["accepted"]:
@@ -104,7 +114,8 @@ def page(found: dict[str, Any], judge: str, bound: float) -> str:
     lines += [
         "",
         f"The median method's run took {np.median(times):.0f} ms of processor time "
-        f"({min(times):.0f} to {max(times):.0f} by method) on a shared machine.", "",
+        f"({min(times):.0f} to {max(times):.0f} by method) on a shared machine. "
+        f"`python -m benchmarks.simulator --speed`: {took(speed)}.", "",
     ]  # fmt: skip
     return "\n".join(lines)
 

@@ -82,11 +82,13 @@ def test_parts_are_judged_apart_and_only_at_equal_rollouts():
     assert held[0]["off"]["mean@8"] == 6  # the worst, put highest
     made = {"correlation": found, "rows": [*fresh, *held], "accepted": True, "seeds": 1}
     made |= {"real_seeds": [40, 41], "configurations": 22, "error": 0.05}
-    text = page(made, "fresh", 0.7)
+    speed = {"methods": ["grpo"], "steps": 150, "parallel": 2, "runs_a_minute": 999.6}
+    speed["milliseconds"] = 118.4
+    text = page(made, "fresh", 0.7, speed)
     assert "**accepted**" in text
     assert "| fresh | 1.000" in text
     del found["fresh"]
-    text = page(made | {"accepted": False, "rows": held}, "fresh", 0.7)
+    text = page(made | {"accepted": False, "rows": held}, "fresh", 0.7, speed)
     assert "**not judged yet: no claim rests on it**" in text
 
 
