@@ -293,6 +293,13 @@ def test_another_configuration_is_refused(path):
         TraceWriter(path, HEADER | {"n_mean": 8})
 
 
+def test_a_run_of_an_older_header_is_continued(path):
+    write(path, [0])
+    with TraceWriter(path, HEADER | {"std_scaled": True}) as trace:
+        trace.append({"step": 1})
+    assert [record["step"] for record in read_trace(path).records] == [0, 1]
+
+
 def test_boundaries_of_static_groups_are_no_order(path):
     write(path, [0])
     assert read_trace(path).boundaries == (0, 0.5, 1)

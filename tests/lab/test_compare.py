@@ -181,10 +181,12 @@ def test_a_mistake_shows_before_anything_runs(tmp_path, here):
         ({"suites": {"a": {"gdro": {"preset": "joint"}}}}, "suites.a: gdro_preset is set by"),
         ({"contrasts": {"c": {"gpro": 1}}}, "gpro is no method; did you mean grpo"),
         ({"grid": {"learning_rate": ["1e-4", 0.0001]}}, "must be a list of distinct"),
+        ({"grid": {"gdro_difficulty_edges": ["[0.3]", "[0.3]"]}}, "must be a list of distinct"),
+        ({"methods": {"grpo": {"gdro_preset": "gpro"}}}, "gpro is no preset; did you mean grpo"),
         ({"grid_seeds": [1, 9]}, "share 1: a run that was chosen by would be tested"),
         (
             {"settings": {"gdro_rollout_allocator": "hard_first"}},
-            "gdro_rollout_allocator=hard_first of all methods would change grpo, whose preset says",
+            "gdro_rollout_allocator=hard_first of all methods would change grpo, whose preset",
         ),
     ],
 )
@@ -200,6 +202,10 @@ def test_the_recipe_of_a_run_does_not_make_all_methods_that_run(tmp_path):
     folder.release()
     with pytest.raises(ConfigError, match=r"suites.run: gdro_\w+=\w+ of all methods would change"):
         make_study(recipe=str(folder.path), methods=["grpo", "replay"], suites={"run": {}})
+    bins = make_study(settings={"gdro_difficulty_k": 1}, methods=["grpo", "prompt"])
+    assert bins.suites[0].settings["gdro_difficulty_k"] == 1  # which prompt's preset says too
+    with pytest.raises(ConfigError, match=r"gdro_difficulty_k=8 .* whose preset prompt has 1"):
+        make_study(settings={"gdro_difficulty_k": 8}, methods=["grpo", "prompt"])
     settings = {"gdro_rollout_n_max": 6, "gdro_rollout_allocator": "uniform"}
     own = {"gdro_preset": "rollout", "gdro_rollout_allocator": "neyman"}
     shared = make_study(settings=settings, methods={"grpo": {}, "own": own})

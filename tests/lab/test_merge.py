@@ -95,7 +95,7 @@ def test_what_is_no_one_comparison_is_refused(whole):
         merge([whole, replace(whole, study=other)])
     other = deepcopy(whole.study)
     other["suites"]["arithmetic"]["settings"]["max_steps"] = 200
-    with pytest.raises(DataError, match=r"max_steps is 150.0 in replay and 200.0 in replay"):
+    with pytest.raises(DataError, match=r"max_steps is 150 in replay and 200 in replay"):
         merge([whole, replace(whole, study=other)])
     runs = deepcopy(whole.runs)
     row = next(row for row in runs if row["method"] == "grpo" and row["phase"] == "test")

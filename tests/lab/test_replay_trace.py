@@ -111,7 +111,7 @@ def test_the_command_shows_both_and_the_approximation(recorded, tmp_path, capsys
     text = capsys.readouterr().out
     assert "recorded → replayed" in text
     assert "pass@1 bin" in text
-    assert "rollout has a classifier of its own" in text
+    assert "the classifier of rollout is another one" in text
     assert APPROXIMATION.split(".")[0] in " ".join(text.split())
     assert main(["replay", run, "--out", str(tmp_path)]) == 2
     assert "--out must be a file" in capsys.readouterr().err

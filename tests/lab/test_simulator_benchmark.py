@@ -87,6 +87,7 @@ def test_parts_are_judged_apart_and_only_at_equal_rollouts():
     text = page(made, "fresh", 0.7, speed)
     assert "**accepted**" in text
     assert "| fresh | 1.000" in text
+    assert "1000 runs of 150 steps a minute by the clock" in text
     del found["fresh"]
     text = page(made | {"accepted": False, "rows": held}, "fresh", 0.7, speed)
     assert "**not judged yet: no claim rests on it**" in text

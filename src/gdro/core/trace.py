@@ -156,11 +156,8 @@ class TraceWriter:
             _replace(self.path, [first])
         else:
             trace, good = _scan(self.path)
-            differing = [
-                k
-                for k in {**self._header, **trace.header}
-                if self._header.get(k) != trace.header.get(k)
-            ]
+            # A key that the file has not is one that headers did not have when it was begun.
+            differing = [k for k, v in trace.header.items() if self._header.get(k) != v]
             if differing:
                 raise DataError(
                     f"{self.path}: is the trace of another run: {', '.join(differing)} "

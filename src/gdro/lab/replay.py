@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     found = replay(trace, config, known.seed)
     console = Console()
     if preset and ControllerConfig.preset(preset).difficulty != config.difficulty:
-        console.print(f"{preset} has a classifier of its own; the bins here stay the trace's")
+        console.print(f"the classifier of {preset} is another one; the bins here stay the trace's")
     for table in tables(found):
         console.print(table)
     console.print(" ".join(APPROXIMATION.split()), style="dim", highlight=False)

@@ -58,7 +58,10 @@ def path_of(name: str) -> str:
 
 def value_of(text: str) -> Any:
     """A value as in YAML, and 1e-4 is a number."""
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
     if isinstance(value, str):
         try:
             return float(value)

@@ -48,7 +48,7 @@ CONTEXT = 64
 STEPS, BATCH_SIZE = 2000, 128
 MATRIX_LR = {"qwen3": 0.02, "llama": 0.01, "mistral": 0.01}
 OTHER_LR = 2e-3
-"""Peak rates of Muon (matrices) and of AdamW (embedding and norms)."""
+"""Peak rates of Muon (matrices) and of AdamW (embedding, norms, and `QUERIES_AND_KEYS`)."""
 
 QUERIES_AND_KEYS = ("q_proj", "k_proj")
 """Of AdamW, but in Qwen3, which normalises what they give: Muon's steps are of one size in all
@@ -60,6 +60,9 @@ IGNORE = -100
 
 RECORD = "base.json"
 """File beside the weights that says what they are."""
+
+RECIPE = 2
+"""Of the warm start, for the record; 1 left Llama and Mistral without most families."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +105,7 @@ def make_base(base: Base, out: Path) -> bool:
         ConfigError: if the folder holds another model, or is a file.
         UnsupportedError: if torch has no Muon.
     """
-    record, wanted = out / RECORD, json.dumps(asdict(base)) + "\n"
+    record, wanted = out / RECORD, json.dumps(asdict(base) | {"recipe": RECIPE}) + "\n"
     if out.is_file():
         raise ConfigError(f"{out} must be a folder, and is a file")
     if record.is_file():

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from gdro.core.config import ControllerConfig
 from gdro.core.errors import DataError
 from gdro.core.passk import pass_at_k
 from gdro.core.seeds import on_common_knots, paired_difference, t_interval
 from gdro.core.types import FloatArray
 from gdro.lab.compare.gather import CURRICULUM, SPENT, Raw, Row, metric_names
-from gdro.lab.settings import PATHS, method, plain
+from gdro.lab.settings import PATHS, plain
 from gdro.lab.stats import bootstrap_means, reach_of_mean
 
 EQUAL = 0.01
@@ -109,7 +110,11 @@ def _suite(raw: Raw, suite: str) -> dict[str, Any]:
             **{named[m]: [line[m] for line in lines] for m in named},
             **{m: [line[m] for line in lines] for m in (*SPENT, "seconds")},
             "steps": [line["step"] for line in lines],
-            "bins": _bins(study["suites"][suite]["settings"] | study["methods"][name]["settings"]),
+            "bins": _bins(
+                study["suites"][suite]["settings"]
+                | study["methods"][name]["settings"]
+                | json.loads(lines[0]["values"])
+            ),
             "curriculum": {m: _stages([line[m] for line in lines]) for m in CURRICULUM},
         }
     add_differences(methods, baseline, list(named.values()))
@@ -158,11 +163,13 @@ def _contrast(
 
 
 def _bins(settings: dict[str, Any]) -> str:
-    """What a method's bins are of: pass@k, a column, or nothing."""
-    paths = {name: path for name, path in PATHS.items() if path.startswith("difficulty.")}
-    own = {paths[name]: plain(value) for name, value in settings.items() if name in paths}
-    difficulty = method(settings["gdro_preset"], own).difficulty
-    return f"pass@{difficulty.k}" if difficulty.source == "online" else difficulty.source
+    """What a method's bins are of: pass@k, any of n right, a column, or chance."""
+    values = vars(ControllerConfig.preset(settings["gdro_preset"]).difficulty)
+    own = {PATHS[name]: plain(value) for name, value in settings.items() if name in PATHS}
+    values = values | {path.removeprefix("difficulty."): value for path, value in own.items()}
+    if values["source"] != "online":
+        return str(values["source"])
+    return "any of n" if values["estimator"] == "any" else f"pass@{values['k']}"
 
 
 def _stages(values: list[list[float | None] | None]) -> list[float | None]:

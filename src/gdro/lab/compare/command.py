@@ -154,7 +154,7 @@ def write_results(folder: Path, console: "Console") -> dict[str, Any]:
     """
     from gdro.core.errors import UnsupportedError
     from gdro.lab.compare.analyse import analyse
-    from gdro.lab.compare.figure import FIGURES, draw
+    from gdro.lab.compare.figure import draw
     from gdro.lab.compare.gather import read_raw
     from gdro.lab.compare.table import console_tables, study_page
     from gdro.lab.folder import write_json, write_text
@@ -168,10 +168,6 @@ def write_results(folder: Path, console: "Console") -> dict[str, Any]:
         said = ", ".join(figures)
     except UnsupportedError as error:  # the tables are no worse for it
         figures, said = [], f"no figures: {error}"
-    for name in FIGURES:  # a figure of other results would be taken for one of these
-        if f"{name}.svg" not in figures:
-            for path in folder.glob(f"{name}.*g"):
-                path.unlink()
     write_json(folder / "results.json", results)
     write_text(folder / "results.md", study_page(results, figures))
     console.print(f"{folder}: results.md, results.json, {said}", highlight=False, soft_wrap=True)

@@ -9,15 +9,15 @@ from typing import Any
 from gdro.core.errors import UnsupportedError
 from gdro.lab.folder import write_bytes
 
-FIGURES = ("gains", "curves")
-"""As SVG and as PNG."""
+ENDINGS: dict[str, Any] = {"svg": {"Date": None}, "png": {"Software": None}}
+"""Kinds of files, with what is left out of each: the same results are the same bytes."""
 
 DASHES = ("-", "--", ":", "-.")
 COLUMNS = 3
 
 
 def draw(results: dict[str, Any], folder: Path) -> list[str]:
-    """Writes the figures that the results allow.
+    """Writes the figures that the results allow, and removes those that they do not.
 
     Args:
         results: Of a study, as in results.json.
@@ -38,11 +38,10 @@ def draw(results: dict[str, Any], folder: Path) -> list[str]:
     blocks = results["suites"]
     methods = [name for name in results["methods"] if name != results["baseline"]]
     curves = [b for b in blocks.values() if "curve" in b["methods"][b["baseline"]]]
-    plans: list[tuple[str, list[Any], float, Callable[..., None]]] = []
-    if methods:
-        plans.append(("gains", list(blocks.values()), 1.5 + 0.46 * len(methods), _gains))
-    if curves:
-        plans.append(("curves", curves, 3.6, _curves))
+    plans: list[tuple[str, list[Any], float, Callable[..., None]]] = [
+        ("gains", list(blocks.values()) if methods else [], 1.5 + 0.46 * len(methods), _gains),
+        ("curves", curves, 3.6, _curves),
+    ]
     style: Any = {"svg.hashsalt": "gdro", "font.size": 9, "axes.spines.top": False,
              "axes.spines.right": False, "axes.edgecolor": _color("muted"),
              "text.color": _color("ink"), "axes.labelcolor": _color("muted"),
@@ -50,6 +49,10 @@ def draw(results: dict[str, Any], folder: Path) -> list[str]:
     names = []
     with mpl.rc_context(style):
         for name, shown, height, panel in plans:
+            if not shown:  # one of earlier results would be taken for these
+                for ending in ENDINGS:
+                    (folder / f"{name}.{ending}").unlink(missing_ok=True)
+                continue
             across = min(len(shown), COLUMNS)
             down = -(-len(shown) // across)
             figure = Figure(figsize=(1.2 + 3.6 * across, height * down + 0.3), layout="constrained")
@@ -65,7 +68,7 @@ def draw(results: dict[str, Any], folder: Path) -> list[str]:
             handles, labels = axes[0].get_legend_handles_labels()
             figure.legend(handles, labels, loc="outside lower center", frameon=False,
                           ncols=min(len(labels), 2 + 2 * across))  # fmt: skip
-            for ending, about in (("svg", {"Date": None}), ("png", {"Software": None})):
+            for ending, about in ENDINGS.items():
                 buffer = io.BytesIO()
                 figure.savefig(buffer, format=ending, dpi=150, metadata=about)
                 write_bytes(folder / f"{name}.{ending}", buffer.getvalue())

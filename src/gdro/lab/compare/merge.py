@@ -9,6 +9,7 @@ from typing import Any
 
 from gdro.core.errors import ConfigError, DataError
 from gdro.lab.compare.gather import Raw, Row
+from gdro.lab.settings import plain
 
 SCORES = ("mean", "pass", "rollouts", "tokens")
 """Of a run that stands in two tables, these must be the same in both."""
@@ -66,16 +67,9 @@ def merge(raws: Sequence[Raw], methods: Sequence[str] | None = None) -> Raw:
     return Raw(runs=kept, prompts=_prompts(raws, names, seeds), study=study)
 
 
-def _number(value: Any) -> Any:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return value
-
-
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
     """As a study file may write them: 8e-4 is a text in YAML, 8.0e-4 a number."""
-    return {name: _number(value) for name, value in settings.items()}
+    return {name: plain(value) for name, value in settings.items()}
 
 
 def _check_suites(first: dict[str, Any], other: dict[str, Any]) -> None:
@@ -106,7 +100,7 @@ def _methods(first: dict[str, Any], other: dict[str, Any]) -> dict[str, dict[str
                 raise DataError(f"{other['name']}: {name} has no {sorted(dropped)[0]}")
             changes.append({
                 k: v for k, v in own.items()
-                if k == "gdro_preset" or (common.get(k) != _number(v) and k not in method["grid"])
+                if k == "gdro_preset" or (common.get(k) != plain(v) and k not in method["grid"])
             })  # fmt: skip
         if any(_plain(change) != _plain(changes[0]) for change in changes):
             raise DataError(f"{other['name']}: {name} has other settings by suite")

@@ -49,6 +49,9 @@ TUNING_SEED = 1000
 RESULTS = "results"
 """Folder of the raw tables and all that is made of them, beside the folders of the suites."""
 
+_SWITCHES = {"prompt.weigh", "rollout.allocator", "select.policy", "replay.successes"}
+"""What a preset says of itself also where it leaves them as they are."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -118,10 +121,10 @@ class Study:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for study.json."""
-        plain = asdict(self)
+        values = asdict(self)
         for key in ("suites", "methods"):
-            plain[key] = {one.pop("name"): one for one in plain[key]}
-        return plain
+            values[key] = {one.pop("name"): one for one in values[key]}
+        return values
 
 
 def read_study(path: Path, flags: Sequence[str] = ()) -> Study:
@@ -241,7 +244,7 @@ def _distinct(values: Any, where: str) -> list[Any]:
     simple = isinstance(values, list | tuple) and all(
         isinstance(value, str | int | float) for value in values
     )
-    if not simple or not values or len(set(map(plain, values))) < len(values):
+    if not simple or not values or len({repr(plain(value)) for value in values}) < len(values):
         raise ConfigError(f"{where} must be a list of distinct values, got {values!r}")
     return list(values)
 
@@ -292,24 +295,23 @@ def _check_alike(study: Study, settings: dict[str, Any], suites: dict[str, Any])
 
 def _check_presets(study: Study) -> None:
     """That what all methods share does not change what the preset of one says it is."""
-    presets = {m.name: ControllerConfig.preset(m.settings["gdro_preset"]) for m in study.methods}
-    said = {
-        flag: path.split(".")
-        for flag, path in PATHS.items()
-        if any(path in preset_paths(m.settings["gdro_preset"]) for m in study.methods)
-    }
-    for suite in study.suites:
-        for flag, (room, name) in said.items():
-            for method in study.methods if flag in suite.settings else ():
-                meant = getattr(getattr(presets[method.name], room), name)
-                if flag not in {**method.settings, **method.grid} and (
-                    plain(suite.settings[flag]) != meant
-                ):
-                    raise ConfigError(
-                        f"suites.{suite.name}: {flag}={suite.settings[flag]} of all methods would "
-                        f"change {method.name}, whose preset says {meant}; give it to the methods "
-                        "that are to have it"
-                    )
+    for method in study.methods:
+        name = method.settings["gdro_preset"]
+        if name not in PRESETS:
+            hint = did_you_mean(str(name), PRESETS)
+            raise ConfigError(f"methods.{method.name}: gdro_preset {name} is no preset{hint}")
+        preset, said = ControllerConfig.preset(name), preset_paths(name) | _SWITCHES
+        for suite, flag in itertools.product(study.suites, PATHS):
+            if flag not in suite.settings or flag in {**method.settings, **method.grid}:
+                continue
+            value, (room, setting) = plain(suite.settings[flag]), PATHS[flag].split(".")
+            meant = getattr(getattr(preset, room), setting)
+            if PATHS[flag] in said and value != meant:
+                raise ConfigError(
+                    f"suites.{suite.name}: {flag}={value} of all methods would change "
+                    f"{method.name}, whose preset {name} has {meant}; give it to the methods that "
+                    "are to have it"
+                )
 
 
 def _check_trials(study: Study) -> None:

@@ -35,7 +35,8 @@ A run takes a fraction of a second. How well it ranks methods as real training d
 A study file holds methods (a list of presets, or a mapping such as
 hard3: {preset: rollout, rollout.power: 3}), seeds, grid, population and the fields of training
 (steps, prompts, n_mean, lr, scale_rewards, loss, equal). Differences are to the first method,
-paired by seed; the grid leaves it as it is. Flags --gdro_... change every method.
+paired by seed; the grid's settings of the controller leave it as it is. Flags --gdro_... change
+every method that does not say otherwise.
 """
 
 
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         add(f"--{name}", help=Training.__dataclass_fields__[name].metadata["help"])
     add("--population", type=Path, help="file of a population (default: as fitted, see the docs)")
     add("--calibrate", nargs="+", type=Path, metavar="RUN", help="run folders to fit to")
-    add("--rounds", type=int, default=5, help="of the fit; 0: only measure (default: 5)")
+    add("--rounds", type=int, help="of the fit; 0: only measure (default: 5)")
     add("--parallel", type=int, default=2, help="processes (default: 2)")
     add("--out", type=Path, help="folder for results.json and results.md, or population.json")
     study: dict[str, Any] = {}
@@ -78,29 +79,34 @@ def main(arguments: Sequence[str]) -> int:
     )
     console = Console()
     if known.calibrate:
-        if changes:
-            raise ConfigError(f"--calibrate: {next(iter(changes))} is that of the runs")
+        others = {**vars(known), **study, **changes}
+        for name in others.keys() - {"population", "calibrate", "rounds", "parallel", "out"}:
+            if others[name]:
+                raise ConfigError(f"--calibrate: {name} is that of the runs")
         return _calibrate(known, population, console)
+    if known.rounds is not None:
+        raise ConfigError("--rounds is of --calibrate")
 
-    methods = _methods(known.methods.split(",") if known.methods else study.get("methods"))
-    changes = by_path(changes, "flags")
-    methods = {
-        name: {k: v for k, v in changes.items() if k not in _paths(own)} | own
-        for name, own in methods.items()
-    }
     given = {name: study[name] for name in TRAINING if name in study}
     given |= {n: getattr(known, n) for n in TRAINING if getattr(known, n) is not None}
     given = {name: plain(value) for name, value in given.items()}
     count = study.get("seeds", 16) if known.seeds is None else known.seeds
     if type(count) is not int or count < 1:
         raise ConfigError(f"seeds must be a number of seeds, an integer >= 1, got {count!r}")
-    seeds, grid = range(count), _lists(study.get("grid", {})) | _grid(known.grid)
-    blocks = variants(methods, Training(**given), grid)
+    grid = _lists(study.get("grid", {})) | _named(_grid(known.grid), "--grid")
+    for name in grid:
+        if name in given or name in changes:
+            raise ConfigError(f"grid: {name} is given too")
+    methods = {
+        name: {k: v for k, v in changes.items() if k not in _paths(own)} | own
+        for name, own in _methods(known.methods, study.get("methods")).items()
+    }
+    seeds, blocks = range(count), variants(methods, Training(**given), grid)
     with processes(known.parallel) as pool:
         runs = many(blocks, population, seeds, pool)
     found = [results(b, r, seeds) for b, r in zip(blocks, runs, strict=True)]
     for block in found:
-        for table in console_tables(block)[:3]:
+        for table in console_tables(block):
             console.print(table)
     console.print(
         "simulated, not trained: it ranks methods about as training does, and how well is in "
@@ -115,26 +121,29 @@ def main(arguments: Sequence[str]) -> int:
 def _calibrate(known: argparse.Namespace, start: Population, console: Console) -> int:
     if known.out is None:
         raise ConfigError("--calibrate needs --out, a folder for population.json")
-    target = recorded(known.calibrate)
+    target, rounds = recorded(known.calibrate), 5 if known.rounds is None else known.rounds
     with processes(known.parallel) as pool:
-        found = calibrate(target, start, rounds=known.rounds, pool=pool, say=console.print)
+        found = calibrate(target, start, rounds=rounds, pool=pool, say=console.print)
     write_json(known.out / "recorded.json", target.to_dict())
     write_json(known.out / "population.json", asdict(found.population))
     console.print(f"{known.out}/population.json: missed by {found.error:.4f} (rms, fresh seeds)")
     return 0
 
 
-def _methods(named: Any) -> dict[str, dict[str, Any]]:
+def _methods(flag: str | None, said: Any) -> dict[str, dict[str, Any]]:
     """Changes of each method by name."""
-    methods = ["grpo", "prompt", "rollout", "joint"] if named is None else named
+    methods = ["grpo", "prompt", "rollout", "joint"] if said is None else said
+    methods = methods if flag is None else flag.split(",")
     if isinstance(methods, list):
-        if not methods or len(set(map(str, methods))) < len(methods):
+        if len(set(map(str, methods))) < len(methods):
             raise ConfigError(f"methods must be distinct, got {methods}")
         return {str(name): {} for name in methods}
     found = {}
     for name, own in _mapping(methods, "methods").items():
         own = _mapping({"preset": own} if isinstance(own, str) else own or {}, f"methods.{name}")
         if "gdro_preset" in own:  # as a study of `gdro compare` spells it
+            if "preset" in own:
+                raise ConfigError(f"methods.{name}: preset stands twice")
             own["preset"] = own.pop("gdro_preset")
         found[str(name)] = own
     return found
@@ -148,7 +157,13 @@ def _lists(grid: Any) -> dict[str, list[Any]]:
     for name, values in _mapping(grid, "grid").items():
         if not isinstance(values, list) or not values:
             raise ConfigError(f"grid.{name} must be a list of values, got {values!r}")
-    return dict(grid)
+    return _named(grid, "grid")
+
+
+def _named(grid: dict[str, Any], where: str) -> dict[str, Any]:
+    """Fields of training by name, settings of the controller by path."""
+    outer = {name: values for name, values in grid.items() if name in TRAINING}
+    return outer | by_path({n: v for n, v in grid.items() if n not in TRAINING}, where)
 
 
 def _mapping(values: Any, where: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from gdro.core.errors import DataError
 from gdro.core.trace import Trace, read_trace
 from gdro.core.types import FloatArray
 from gdro.lab.folder import read_jsonl
-from gdro.lab.simulate.run import LOSSES, K, Training
+from gdro.lab.simulate.run import LOSSES, K, Loss, Training
 
 STAGES = 6
 """Stretches of a trace that its reward and its mixed groups are averaged over."""
@@ -119,7 +119,7 @@ def recorded(sources: Sequence[Path]) -> Recorded:
 
     Raises:
         DataError: if a folder lacks the trace or the last evaluation, the first one that before
-            training, or the runs have other tiers.
+            training, a run has a loss that is not simulated, or the runs have other tiers.
     """
     if len(sources) == 1 and sources[0].is_file():
         try:
@@ -156,7 +156,8 @@ class _Loaded:
 
     trace: Trace
     rate: float
-    loss: Any
+    scaled: bool
+    loss: Loss
     before: Groups | None
     after: Groups
 
@@ -177,7 +178,10 @@ def _loaded(folder: Path) -> _Loaded:
     if loss not in LOSSES:
         raise DataError(f"{folder}: loss_type must be {' or '.join(LOSSES)}, got {loss}")
     rate = float(settings["learning_rate"])
-    return _Loaded(trace=trace, rate=rate, loss=loss, before=before, after=lines[-1][name])
+    scaled = trace.header.get("std_scaled", True)  # older traces do not say it
+    return _Loaded(
+        trace=trace, rate=rate, scaled=scaled, loss=loss, before=before, after=lines[-1][name]
+    )
 
 
 def _grouped(loaded: list[_Loaded], tiers: list[str]) -> list[Runs]:
@@ -189,8 +193,8 @@ def _grouped(loaded: list[_Loaded], tiers: list[str]) -> list[Runs]:
         if len(columns[0]) < STAGES or not np.isfinite(columns).all():
             raise DataError(f"a trace to calibrate on needs {STAGES} steps with reward and mixed")
         header = run.trace.header
-        alike = (header["config"], header["n_mean"], header.get("std_scaled"))
-        key = repr((*alike, len(columns[0]), run.rate, run.loss))
+        alike = (header["config"], header["n_mean"], len(columns[0]))
+        key = repr((*alike, run.rate, run.scaled, run.loss))
         groups.setdefault(key, []).append((run, [*map(by_stage, columns), *scores]))
     found = []
     for members in groups.values():
@@ -204,7 +208,7 @@ def _grouped(loaded: list[_Loaded], tiers: list[str]) -> list[Runs]:
             prompts=round(run.trace.records[0]["budget"] / n_mean),
             n_mean=n_mean,
             lr=run.rate / loaded[0].rate,
-            scale_rewards=run.trace.header.get("std_scaled", True),
+            scale_rewards=run.scaled,
             loss=run.loss,
             equal="steps",
         )

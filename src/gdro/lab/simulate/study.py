@@ -72,7 +72,7 @@ def variants(
     outer = {name: v for name, v in grid.items() if name in TRAINING}
     inner = by_path({name: v for name, v in grid.items() if name not in TRAINING}, "grid")
     for name, values in grid.items():
-        if len(set(values)) < len(values):
+        if len(set(map(repr, values))) < len(values):
             raise ConfigError(f"grid: {name} must have distinct values, got {values}")
     changed = {
         name: by_path({k: v for k, v in own.items() if k != "preset"}, f"methods.{name}")
