@@ -114,15 +114,19 @@ def test_the_command_makes_a_model_once(tmp_path, capsys):
     flags = ["data", "base", "--suite", "worded", "--steps", "1", "--out", str(out)]
     assert main(flags) == 0
     made = (out / "model.safetensors").stat().st_mtime_ns
-    assert json.loads((out / RECORD).read_text()) == {
-        "suite": "worded", "architecture": "qwen3", "size": "small", "seed": 0, "steps": 1
+    record = {
+        "suite": "worded", "architecture": "qwen3", "size": "small", "seed": 0, "steps": 1,
+        "recipe": bases.RECIPE,
     }  # fmt: skip
+    assert json.loads((out / RECORD).read_text()) == record
     capsys.readouterr()
     assert main(flags) == 0
     assert capsys.readouterr().out == f"{out} is there already\n"
     assert (out / "model.safetensors").stat().st_mtime_ns == made
     assert main([*flags, "--seed", "1"]) == 2
     assert "holds another base model" in capsys.readouterr().err
+    (out / RECORD).write_text(json.dumps(record | {"recipe": bases.RECIPE - 1}) + "\n")
+    assert main(flags) == 2
 
 
 def test_a_folder_with_another_model_is_not_written_to(tmp_path):
