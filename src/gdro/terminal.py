@@ -1,5 +1,24 @@
 """What the commands share."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WIDTH = 140
+"""Of tables where the output is no terminal and COLUMNS is not set."""
+
+
+def terminal() -> "Console":
+    """The standard output; wide where it is no terminal, so that no column of a table is cut."""
+    import os
+
+    from rich.console import Console
+
+    found = Console()
+    wide = not found.is_terminal and "COLUMNS" not in os.environ
+    return Console(width=WIDTH) if wide else found
+
 
 def integers(flag: str, text: str) -> tuple[int, ...]:
     """Of words separated by commas."""

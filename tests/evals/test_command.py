@@ -21,6 +21,7 @@ from gdro.evals import benchmarks, plan, run, show
 from gdro.evals.compare import compare
 from gdro.evals.score import together
 from gdro.evals.store import Store
+from gdro.terminal import terminal
 
 BASE = ["--model", "arithmetic", "--benchmarks", "arithmetic", "--limit", "60", "-k", "4"]
 BASE += ["--batch-size", "16"]
@@ -206,7 +207,7 @@ def test_no_table_is_cut_at_the_width_of_a_terminal(
         wide[name] = {"olympiadbench": wide[name]["arithmetic"], "aime24": wide[name]["arithmetic"]}
     wide["together"] = together(wide["scores"])
     (tmp_path / "wide/summary.json").write_text(json.dumps(wide))
-    show.scores(wide, show.terminal())
+    show.scores(wide, terminal())
     assert main(["eval", "compare", *[str(tmp_path / "wide")] * 2]) == 0
     assert evaluate(tmp_path / "out", "--dry-run") == 0
     said = capsys.readouterr().out

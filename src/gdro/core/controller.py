@@ -199,16 +199,13 @@ class Controller:
                 f"{self.n_mean}"
             )
         rows_P = self.difficulty.rows(prompt_ids)
-        self._check_groups(rows_P)
+        static = self.config.difficulty.source.startswith("column:")
+        if static and (self.difficulty.bin_P(rows_P) == UNSEEN).any():
+            raise DataError("a prompt of the plan has no group: call bind(prompt_ids, group=...)")
         plan = self.method.plan(prompt_ids, rows_P, budget, self._step, self._rng)
         self._step += 1
         self._pending.add(plan)
         return plan
-
-    def _check_groups(self, rows_P: IntArray) -> None:
-        static = self.config.difficulty.source.startswith("column:")
-        if static and (self.difficulty.bin_P(rows_P) == UNSEEN).any():
-            raise DataError("a prompt of the plan has no group: call bind(prompt_ids, group=...)")
 
     # -- rounds ---------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gdro.terminal import integers, quiet
+from gdro.terminal import integers, quiet, terminal
 
 EVAL = """\
 Evaluate a model: sample k completions of each problem, verify them, score them.
@@ -72,7 +72,6 @@ def main(arguments: Sequence[str]) -> int:
 
     from gdro.evals.plan import Options, plan
     from gdro.evals.run import run, score_and_show
-    from gdro.evals.show import terminal
     from gdro.evals.store import Store
 
     console = terminal()
@@ -120,7 +119,7 @@ def _compare(arguments: Sequence[str]) -> int:
 
     from gdro.core.errors import ConfigError
     from gdro.evals.compare import compare
-    from gdro.evals.show import comparison, terminal
+    from gdro.evals.show import comparison
 
     found = compare(known.a, known.b)
     if known.json:

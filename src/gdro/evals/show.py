@@ -1,6 +1,5 @@
 """What is seen of an evaluation on the terminal."""
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,19 +23,10 @@ from gdro.evals.store import Store
 
 LINES = 10
 """Lines of a benchmark's progress where the output is not a terminal."""
-WIDTH = 140
-"""Of tables, there."""
 ALL, MOST = 104, 80
 """Columns of a terminal that shows all, 8 more for each pass@j, and that shows the lengths."""
 CHARACTERS = 3.5
 """Of a token, roughly, where there is no tokenizer."""
-
-
-def terminal() -> Console:
-    """The standard output; wide where it is no terminal."""
-    console = Console()
-    wide = not console.is_terminal and "COLUMNS" not in os.environ
-    return Console(width=WIDTH) if wide else console
 
 
 class Meter:

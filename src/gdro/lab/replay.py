@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from gdro.core.config import ControllerConfig
@@ -21,6 +20,7 @@ from gdro.core.types import UNSEEN, FloatArray, IntArray, Outcome
 from gdro.lab.folder import write_json
 from gdro.lab.settings import from_flags, method, path_of
 from gdro.report.curriculum import STAGES, curriculum_numbers
+from gdro.terminal import terminal
 
 APPROXIMATION = """\
 A trace knows bins, not prompts. So every bin's prompts of a step are stood in for by as many
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     preset, changes = from_flags(flags)
     config = other(trace, preset, changes)
     found = replay(trace, config, known.seed)
-    console = Console()
+    console = terminal()
     if preset and ControllerConfig.preset(preset).difficulty != config.difficulty:
         console.print(f"the classifier of {preset} is another one; the bins here stay the trace's")
     for table in tables(found):

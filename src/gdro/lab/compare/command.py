@@ -8,10 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gdro.terminal import integers, quiet
-
-WIDTH = 120
-"""Of tables that go to a file or a pipe."""
+from gdro.terminal import integers, quiet, terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
                   ("results", "out", "methods") and value != parser.get_default(name)]  # fmt: skip
         if others or flags or arguments[:1] == [source]:
             raise ConfigError("--results: all else is in the folders it names")
-        return _ended(write_results(_one_folder(known), _console()))
+        return _ended(write_results(_one_folder(known), terminal()))
     if known.out is None:
         raise ConfigError("--out is missing: the folder of the comparison")
     devices = [name for name in (known.devices or "").split(",") if name]
@@ -91,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
     quiet()
     # SIGTERM ends the runs too, as ctrl-C does: none is left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = _console()
+    console = terminal()
     folders = compare(study, known.out, parallel=parallel, threads=known.threads,
                       devices=devices, console=console)  # fmt: skip
     results = write_results(known.out / RESULTS, console)
@@ -172,13 +169,6 @@ def write_results(folder: Path, console: "Console") -> dict[str, Any]:
     write_text(folder / "results.md", study_page(results, figures))
     console.print(f"{folder}: results.md, results.json, {said}", highlight=False, soft_wrap=True)
     return results
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
 
 
 def _ended(results: dict[str, Any]) -> int:

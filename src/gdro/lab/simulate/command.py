@@ -19,6 +19,7 @@ from gdro.lab.simulate.population import Population
 from gdro.lab.simulate.recorded import recorded
 from gdro.lab.simulate.run import Training
 from gdro.lab.simulate.study import TRAINING, by_path, many, processes, results, variants
+from gdro.terminal import terminal
 
 DESCRIPTION = """\
 Simulate RL training: softmax policies that share skills, no network, under the real controller.
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
         if known.population
         else _mapping(study.get("population", {}), "population")
     )
-    console = Console()
+    console = terminal()
     if known.calibrate:
         others = {**vars(known), **study, **changes}
         for name in others.keys() - {"population", "calibrate", "rounds", "parallel", "out"}:
