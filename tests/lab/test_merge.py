@@ -1,5 +1,6 @@
 """Comparisons put together from parts, against the whole that the parts were cut from."""
 
+import json
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -148,5 +149,22 @@ def test_the_command(whole, tmp_path, capsys):
     assert "rollout" in (out / "results.md").read_text()
     with pytest.raises(ConfigError, match="--out is missing"):
         main(["--results", *folders])
-    with pytest.raises(ConfigError, match="all else is in the folders it names"):
-        main(["--results", *folders, "--seeds", "1"])
+    for more in (["--seeds", "1"], ["arithmetic"]):
+        with pytest.raises(ConfigError, match="all else is in the folders it names"):
+            main([*more, "--results", *folders])
+
+
+def test_a_study_s_file_names_methods_and_contrasts(whole, tmp_path, capsys):
+    folders = []
+    for methods in (["grpo", "rollout"], ["replay"]):
+        raw = part(whole, methods=methods)
+        folders.append(str(tmp_path / methods[0]))
+        write_raw(Path(folders[-1]), raw.runs, raw.prompts.to_pylist(), raw.study)
+    study = {"recipe": "arithmetic", "methods": ["grpo", "replay", "rollout"], "seeds": [10],
+             "contrasts": {"memory": {"replay": 1, "rollout": -1}}}  # fmt: skip
+    (tmp_path / "s.yaml").write_text(json.dumps(study))
+    command = [str(tmp_path / "s.yaml"), "--results", *folders, "--out", str(tmp_path / "both")]
+    assert main(command) == 0
+    merged = read_raw(tmp_path / "both").study
+    assert list(merged["methods"]) == study["methods"]
+    assert merged["contrasts"] == study["contrasts"]

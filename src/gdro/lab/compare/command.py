@@ -24,7 +24,7 @@ the command again to go on where it stopped, or with more seeds, methods or suit
   gdro compare [RECIPE] --methods grpo,rollout --seeds 0,1,2 --out F
                                             the same on one recipe
   gdro compare --results F/results          its tables and figures again, from the raw results
-  gdro compare --results F/results G/results --out H
+  gdro compare [STUDY.yaml] --results F/results G/results --out H
                                             of runs that were made apart: more seeds, more methods
 
 Further flags (--max_steps 100) are settings of all runs, as with `gdro train`. The exit code is 1
@@ -63,9 +63,11 @@ def main(arguments: Sequence[str]) -> int:
     if known.results is not None:
         others = [name for name, value in vars(known).items() if name not in
                   ("results", "out", "methods") and value != parser.get_default(name)]  # fmt: skip
-        if others or flags or arguments[:1] == [source]:
-            raise ConfigError("--results: all else is in the folders it names")
-        return _ended(write_results(_one_folder(known), terminal()))
+        given = arguments[:1] == [source]
+        if others or flags or (given and not Path(source).is_file()):
+            raise ConfigError("--results: all else is in the folders it names, or a study's file")
+        study = _study(source, known, []) if given else None
+        return _ended(write_results(_one_folder(known, study), terminal()))
     if known.out is None:
         raise ConfigError("--out is missing: the folder of the comparison")
     devices = [name for name in (known.devices or "").split(",") if name]
@@ -119,20 +121,23 @@ def _study(source: str, known: argparse.Namespace, flags: list[str]) -> "Study":
     return study_of(recipe_name(source), {"recipe": source} | values, flags)
 
 
-def _one_folder(known: argparse.Namespace) -> Path:
+def _one_folder(known: argparse.Namespace, study: "Study | None") -> Path:
     """The folder of the raw results: the one that is named, or --out, put together from several."""
     from gdro.core.errors import ConfigError
     from gdro.lab.compare.gather import read_raw, write_raw
     from gdro.lab.compare.merge import merge
 
     names = known.methods.split(",") if known.methods else None
+    contrasts = None
+    if study is not None:
+        names, contrasts = [method.name for method in study.methods], study.contrasts
     if len(known.results) == 1 and known.out is None and names is None:
         return known.results[0]
     if known.out is None:
         raise ConfigError("--out is missing: the folder for what --results is put together to")
-    raw = merge([read_raw(folder) for folder in known.results], names)
-    study = raw.study | {"name": known.out.resolve().name}
-    write_raw(known.out, raw.runs, raw.prompts.to_pylist(), study)
+    raw = merge([read_raw(folder) for folder in known.results], names, contrasts)
+    about = raw.study | {"name": known.out.resolve().name}
+    write_raw(known.out, raw.runs, raw.prompts.to_pylist(), about)
     return known.out
 
 

@@ -4,7 +4,7 @@ A run is what its settings are, so those are compared, not what the studies are 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gdro.core.errors import ConfigError, DataError
@@ -18,12 +18,17 @@ _JUDGED = ("dataset_", "eval_", "verify_", "max_steps", "max_rollouts", "model_n
 """Beginnings of settings that runs of a suite share, or they are not one comparison."""
 
 
-def merge(raws: Sequence[Raw], methods: Sequence[str] | None = None) -> Raw:
+def merge(
+    raws: Sequence[Raw],
+    methods: Sequence[str] | None = None,
+    contrasts: Mapping[str, dict[str, float]] | None = None,
+) -> Raw:
     """One comparison of all the runs.
 
     Args:
         raws: Raw results; the first names the study, its baseline and its suites.
         methods: Which to keep, the baseline first; None keeps all.
+        contrasts: Of the kept methods; None keeps those of the tables.
 
     Returns:
         The methods of all, with the seeds that every one of them has.
@@ -46,22 +51,23 @@ def merge(raws: Sequence[Raw], methods: Sequence[str] | None = None) -> Raw:
                 )
     names = list(found) if methods is None else list(methods)
     if unknown := [name for name in names if name not in found]:
-        raise ConfigError(f"--methods: {unknown[0]} is in no table; there are {', '.join(found)}")
+        raise ConfigError(f"methods: {unknown[0]} is in no table; there are {', '.join(found)}")
     runs = _renumbered(_rows(raws, names))
     _check_points(runs)
     seeds = _common_seeds(runs, names)
     kept = [row for row in runs if row["method"] is None or row["phase"] != "test"
             or row["seed"] in seeds]  # fmt: skip
-    contrasts = {
-        name: weights
-        for raw in raws
-        for name, weights in raw.study["contrasts"].items()
-        if set(weights) <= set(names)
-    }
+    if contrasts is None:
+        contrasts = {
+            name: weights
+            for raw in raws
+            for name, weights in raw.study["contrasts"].items()
+            if set(weights) <= set(names)
+        }
     study = first | {
         "methods": {name: found[name] for name in names},
         "seeds": seeds,
-        "contrasts": contrasts,
+        "contrasts": dict(contrasts),
         "versions": _versions(raws),
     }
     return Raw(runs=kept, prompts=_prompts(raws, names, seeds), study=study)
