@@ -2,10 +2,7 @@
 
 from typing import Any
 
-
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(cells) + " |" for cells in lines] + [""]
+from raw import table
 
 
 def controller(found: dict[str, Any]) -> list[str]:
