@@ -1,7 +1,7 @@
-"""Draws docs/results/curriculum.png from a run: where prompts, weights and rollouts went.
+"""Draws docs/results/curriculum.png from a run of the default: where prompts and rollouts went.
 
-gdro train arithmetic --gdro_preset rollout --gdro_prompt_weigh gdro
-python scripts/picture.py runs/arithmetic-rollout-seed0 docs/results/curriculum.png
+gdro train arithmetic --seed 10
+python scripts/picture.py runs/arithmetic-rollout_replay-seed10 docs/results/curriculum.png
 """
 
 import sys
@@ -15,9 +15,9 @@ from gdro.core.trace import read_trace
 
 matplotlib.use("Agg")
 PANELS = (
-    ("prompts_B", "share of the step's prompts", "{:.0%}"),
-    ("weight_B", "weight of a prompt", "{:.1f}"),
-    ("rollouts_B", "rollouts of a prompt", "{:.1f}"),
+    ("prompts", "share of the step's prompts", "{:.0%}"),
+    ("each", "rollouts of a prompt", "{:.1f}"),
+    ("rollouts", "share of the step's rollouts", "{:.0%}"),
 )
 WINDOW = 5
 """Steps averaged into a column."""
@@ -32,15 +32,20 @@ def averaged(values_TB: np.ndarray, by_TB: np.ndarray) -> np.ndarray:
         return values.reshape(shape).sum(axis=1) / by_TB[:steps].reshape(shape).sum(axis=1)
 
 
+def share(values_TB: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the bins in each step, and the step's total beside every bin."""
+    total_TB = np.broadcast_to(values_TB.sum(axis=1, keepdims=True), values_TB.shape)
+    return values_TB / total_TB, total_TB
+
+
 def main(run: Path, out: Path) -> None:
     trace = read_trace(run / "trace.jsonl")
-    prompts = trace.per_bin("prompts_B")
-    total = np.repeat(prompts.sum(axis=1, keepdims=True), prompts.shape[1], axis=1)
+    prompts, rollouts = trace.per_bin("prompts_B"), trace.per_bin("rollouts_B")
     with np.errstate(invalid="ignore", divide="ignore"):
         panels = {
-            "prompts_B": averaged(prompts / total, total),
-            "weight_B": averaged(trace.per_bin("weight_B"), prompts),
-            "rollouts_B": averaged(trace.per_bin("rollouts_B") / prompts, prompts),
+            "prompts": averaged(*share(prompts)),
+            "each": averaged(rollouts / prompts, prompts),
+            "rollouts": averaged(*share(rollouts)),
         }
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), sharey=True, layout="constrained")
     for axis, (name, title, form) in zip(axes, PANELS, strict=True):
