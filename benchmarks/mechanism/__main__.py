@@ -3,6 +3,7 @@
     gdro train arithmetic --gdro_preset grpo --save_steps 50 --save_total_limit 4 \\
         --output_dir RUNS/grpo                       (and rollout, joint)
     python -m benchmarks.mechanism measure --runs RUNS --out DIR --traces RUNS STUDY/runs
+    python -m benchmarks.mechanism traces --traces STUDY/runs    what more recorded runs say
     python -m benchmarks.mechanism page      again, from docs/results/mechanism.json
 
 Success rates and their gradients are exact (`frozen`), the spread of gradients is that of
@@ -28,6 +29,7 @@ from benchmarks.mechanism.figure import draw
 from benchmarks.mechanism.frozen import load, measure, squared_norms, success
 from benchmarks.mechanism.noiseless import ALLOCATED, CURVES, bin_of, data, directions, train
 from benchmarks.mechanism.page import page
+from benchmarks.mechanism.traces import recorded
 
 from gdro.core import checkpoint
 from gdro.core.config import ControllerConfig
@@ -158,7 +160,7 @@ def parts(runs: Path, out: Path, only: str) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["measure", "page"])
+    parser.add_argument("what", choices=["measure", "traces", "page"])
     parser.add_argument("--runs", type=Path, help="folder of the runs grpo, rollout, joint")
     parser.add_argument("--out", type=Path, help="folder of the finished parts")
     parser.add_argument("--traces", nargs="+", type=Path, default=[], help="folders of runs")
@@ -180,6 +182,11 @@ def main() -> None:
         }  # fmt: skip
         OUT.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
     report = json.loads(OUT.with_suffix(".json").read_text())
+    if options.what == "traces":
+        for part, found in recorded(options.traces).items():
+            if part != "real":  # what was measured is set against the runs of its own seeds
+                report[part] = report.get(part, {}) | found
+        OUT.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
     OUT.with_suffix(".md").write_text(page(report))
     draw(report, OUT.with_suffix(".svg"))
 

@@ -135,9 +135,9 @@ def where_not(r: Report) -> list[str]:
         f"training without noise ends at {trained['grpo']['mean']['score']:.3f} and "
         f"{trained['hard_first 2']['mean']['score']:.3f}: large gradients of nearly solved",
         "  prompts are soon used up. Slopes of pass@8 foretell pass@8 better (table above).",
-        "* *Weights alone lose in noise what rollouts keep.* Without noise `error` weights win "
-        f"{gain(trained['error weights, eta 2']['mean']['gain'])} mean and "
-        f"{gain(trained['error weights, eta 2']['pass@8']['gain'])} pass@8; with drawn rewards",
+        "* *Weights alone lose in noise what rollouts keep.* Without noise `error` weights change "
+        f"mean by {gain(trained['error weights, eta 2']['mean']['gain'])} and pass@8 by "
+        f"{gain(trained['error weights, eta 2']['pass@8']['gain'])}; with drawn rewards",
     ]
     weights, alone = (r["rewards"][k] for k in ("error weights, eta 2", WEIGHT_ALONE))
     paid = r["rewards"]["hard_first 2"]

@@ -3,12 +3,24 @@
 from typing import Any
 
 from benchmarks.mechanism.learning import WEIGHT_ALONE, learning
-from benchmarks.mechanism.words import METRICS, Report, gain, noise, number, percent, span, table
+from benchmarks.mechanism.words import (
+    METRICS,
+    Report,
+    effect,
+    gain,
+    noise,
+    number,
+    percent,
+    seeds,
+    span,
+    table,
+)
 
 
 def page(report: Report) -> str:
     """docs/results/mechanism.md."""
-    parts = [head, stages, variance, proxies, allocation, recorded, classifier, adversary, learning]
+    parts = [head, stages, variance, proxies, allocation, recorded, classifier, adversary, memory,
+             learning]  # fmt: skip
     lines = [line for part in parts for line in part(report)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -48,23 +60,23 @@ def head(r: Report) -> list[str]:
         "",
         "## In short",
         "",
-        "* **Moving rollouts to hard prompts wins by the weight it implies, n·h(n, p), and the "
-        "rollouts are what makes that weight",
+        "* **Moving rollouts to hard prompts raises pass@8 by the weight it implies, n·h(n, p), "
+        "and the rollouts are what makes that weight",
         "  affordable; it is no variance reduction of GRPO's own gradient.** Followed without any "
-        "noise,",
-        f"  hard_first's weight curve alone wins {gain(bare['mean']['gain'])} mean@8 and "
-        f"{gain(bare['pass@8']['gain'])} pass@8 over GRPO's.",
+        "noise, hard_first's weight curve alone",
+        f"  {effect('mean@8', bare['mean']['gain'])},",
+        f"  and {effect('pass@8', bare['pass@8']['gain'])}.",
     ]
     if real:
         lines += [
             f"  Real runs of it: {gain(real['mean']['gain'])} and {gain(real['pass@8']['gain'])} "
-            f"({len(real['seeds'])} seeds)."
+            f"(seeds {seeds(real)})."
         ]
     if neutral:
         lines += [
             "  With the weight taken out (`neutral`) the same allocation gives "
             f"{gain(neutral['mean']['gain'])} and {gain(neutral['pass@8']['gain'])} "
-            f"({len(neutral['seeds'])} seeds)."
+            f"(seeds {seeds(neutral)})."
         ]
     drawn = r["rewards"]
     lines += [
@@ -82,7 +94,12 @@ def head(r: Report) -> list[str]:
         lines += [
             "  That reduction, taken alone (`neyman`, `neutral`), gives "
             f"{gain(least['mean']['gain'])} mean@8 and {gain(least['pass@8']['gain'])} pass@8 "
-            f"({len(least['seeds'])} seeds)."
+            f"(seeds {seeds(least)})."
+        ]
+    if real:
+        lines += [
+            "  (These runs, seed 0 of the scouting among them, are not those of "
+            "[study.md](../study.md), whose tables have their own seeds.)"
         ]
     law = found["std, prompt"]
     lines += [
@@ -92,7 +109,7 @@ def head(r: Report) -> list[str]:
         f"{law['neyman, measured variance']['predicted']:.2f} of uniform's and give "
         f"{law['neyman, measured variance']['attained']:.2f}; hard_first, which the law condemns",
         f"  ({law['hard_first 2']['predicted']:.2f}), gives {law['hard_first 2']['attained']:.2f} "
-        "(base model): such a prompt's variance is not O(1/n) (D18).",
+        "(base model): such a prompt's variance is not O(1/n).",
         "* Noise is most of a step: of a GRPO step's squared gradient "
         f"{span([share(x) for x in r['stages'].values()], '.0%')} is its mean.",
         "",
@@ -183,7 +200,7 @@ def proxies(r: Report) -> list[str]:
         lines += [title + ":", "", *table(["proxy", *names], rows)]
     largest = max(r["stages"][s]["correlation"]["loss_largest"] for s in names)
     lines += [
-        f"`loss` is zero on policy (D6): the largest prompt loss is {largest:.0e}, and what ranks "
+        f"`loss` is zero on policy: the largest prompt loss is {largest:.0e}, and what ranks "
         "bins here is the rounding of mixed groups.",
         "The plug-in m(1 − m) is p(1 − p)(n − 1)/n in expectation; where n follows difficulty, as "
         "under hard_first, leaving n/(n − 1) out costs rank.",
@@ -274,7 +291,7 @@ def recorded(r: Report) -> list[str]:
         "v_b, mean over steps; 95% t intervals over runs. The paper reports WSE 23–37% below "
         "uniform.",
         "With shares of prompts, as the paper has it, hard_first is *above*; the trace logs "
-        "shares of what the aggregation averages (D16), under",
+        "shares of what the aggregation averages, under",
         "which VarProxy cannot move where rollouts count alike. Lead-lag: mean bin index of "
         "weights (of rollouts) minus the data's, < 0 is harder;",
         "weights of 1 are level over bins, so GRPO's own is the data's distance from a level mix.",
@@ -321,7 +338,7 @@ def classifier(r: Report) -> list[str]:
 
 def adversary(r: Report) -> list[str]:
     rows = [
-        [name, str(x["runs"]), f"{x['rounds']:.0f}", number(x["regret"], ".3f"),
+        [name, str(x["runs"]), f"{x['eta']:g}", f"{x['rounds']:.0f}", number(x["regret"], ".3f"),
          number(x["uniform"], ".3f"), number(x["bound"]), number(x["hedge"], ".3f"),
          number(x["hedge_bound"], ".3f"), number(x["entropy"])]
         for name, x in r["regret"].items()
@@ -332,10 +349,26 @@ def adversary(r: Report) -> list[str]:
         "Of q against the best single bin in hindsight, a round, on the bins' recorded errors "
         "(a bin without a prompt keeps its last). Beside it",
         "a level mix, Hedge with cumulative sums on the same errors, and both bounds "
-        "(`gdro.core.theory`). At eta 2 on errors in [0, 1] the",
-        "moving average leans to the hardest bins without settling on one: that is its design "
-        "(method section 5), and its bound is loose.",
+        "(`gdro.core.theory`). On errors in [0, 1] the moving",
+        "average leans to the hardest bins without settling on one: that is its design, and its "
+        "bound is loose. `joint` here weighed and did not draw.",
         "",
-        *table(["runs of", "runs", "rounds", "regret", "level mix", "bound", "Hedge",
+        *table(["runs of", "runs", "eta", "rounds", "regret", "level mix", "bound", "Hedge",
                 "its bound", "entropy of q, nats"], rows),
     ]  # fmt: skip
+
+
+def memory(r: Report) -> list[str]:
+    """How much of a run the memory of successes changes."""
+    rows = [
+        [name, str(x["share"]["runs"]), *(percent(x[k], ".2%") for k in ("share", "last_quarter"))]
+        for name, x in r["memory"].items()
+    ]
+    return [
+        "## How much the memory replays",
+        "",
+        "Rollouts of an update that an earlier success takes the place of, as a share of all; 95% "
+        "t intervals over runs.",
+        "",
+        *table(["runs of", "runs", "in the run", "in its last quarter"], rows),
+    ]

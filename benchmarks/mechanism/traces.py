@@ -109,6 +109,19 @@ def near(run: Path, low: int, high: int) -> dict[str, float]:
     }  # fmt: skip
 
 
+def replayed(run: Path) -> dict[str, float]:
+    """Share of rollouts that an earlier success took the place of: of all, and of the last
+    quarter's."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    steps = [x for x in lines if "spent/replayed" in x]
+    last = steps[-len(steps) // 4 :]
+    return {
+        "share": steps[-1]["spent/replayed"] / steps[-1]["spent/rollouts"],
+        "last_quarter": (last[-1]["spent/replayed"] - last[0]["spent/replayed"])
+        / (last[-1]["spent/rollouts"] - last[0]["spent/rollouts"]),
+    }
+
+
 def of_runs(runs: Path, folders: list[Path]) -> dict[str, Any]:
     """All that is read of finished runs at the recipe's learning rate.
 
@@ -116,8 +129,15 @@ def of_runs(runs: Path, folders: list[Path]) -> dict[str, Any]:
         runs: Folder of the runs whose checkpoints are measured.
         folders: Folders of more runs; one level below them are the runs.
     """
+    stages = {stage: near(runs / run, low, high) for stage, (run, low, high) in NEAR.items()}
+    return {"near": stages} | recorded(folders)
+
+
+def recorded(folders: list[Path]) -> dict[str, Any]:
+    """What is read of the runs in folders; those of another suite than the recipe's say so."""
     rows: dict[str, list[dict[str, float]]] = defaultdict(list)
     regrets: dict[str, list[dict[str, float]]] = defaultdict(list)
+    memory: dict[str, list[dict[str, float]]] = defaultdict(list)
     scores: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
     for file in sorted(f for folder in folders for f in folder.glob("*/trace.jsonl")):
         recipe = yaml.safe_load((file.parent / "recipe.yaml").read_text())
@@ -125,36 +145,46 @@ def of_runs(runs: Path, folders: list[Path]) -> dict[str, Any]:
         finished = len(trace.records) == recipe["max_steps"]
         if not finished or float(recipe["learning_rate"]) != LEARNING_RATE:
             continue
-        name = method_of(trace)
+        method, suite = method_of(trace), recipe["dataset_name"]
+        name = method if suite == "arithmetic" else f"{method}, {suite.partition('/')[2]}"
         rows[name].append(of_trace(trace))
-        if name in ("prompt", "joint"):
+        if trace.header["config"]["prompt"]["weigh"] == "gdro":
             regrets[name].append(regret(trace))
+        if trace.header["config"]["replay"]["successes"]:
+            memory[name].append(replayed(file.parent))
         for line in (file.parent / "evals.jsonl").read_text().splitlines():
             found = json.loads(line)
-            if found["split"] == "test" and found["step"] == recipe["max_steps"]:
+            last = found["split"] == "test" and found["step"] == recipe["max_steps"]
+            if last and suite == "arithmetic":
                 scores[name][int(recipe["seed"])] = {
                     "mean": found["mean@8"], "pass@8": found["pass@8"]
                 }  # fmt: skip
     real = {}
     for name, own in sorted(scores.items()):
         pairs = sorted(own.keys() & scores["grpo"].keys())
+        if not pairs:
+            continue
         real[name] = {"seeds": pairs} | {
             metric: {
                 "score": float(np.mean([own[s][metric] for s in own])),
                 "gain": interval([own[s][metric] - scores["grpo"][s][metric] for s in pairs]),
             }
-            for metric in ("mean", "pass@8") if pairs
+            for metric in ("mean", "pass@8")
         }  # fmt: skip
     return {
-        "near": {stage: near(runs / run, low, high) for stage, (run, low, high) in NEAR.items()},
-        "traces": {
-            name: {key: interval([row[key] for row in own]) for key in own[0]}
-            for name, own in sorted(rows.items())
-        },
+        "traces": _means(rows),
+        "memory": _means(memory),
         "regret": {
             name: {"runs": len(own)}
             | {key: float(np.mean([row[key] for row in own])) for key in own[0]}
             for name, own in regrets.items()
         },
-        "real": {name: row for name, row in real.items() if "mean" in row},
-    }  # fmt: skip
+        "real": real,
+    }
+
+
+def _means(rows: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    return {
+        name: {key: interval([row[key] for row in own]) for key in own[0]}
+        for name, own in sorted(rows.items())
+    }

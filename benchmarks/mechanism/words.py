@@ -23,10 +23,21 @@ def gain(found: dict[str, Any]) -> str:
     return f"{found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
 
 
-def percent(found: dict[str, Any]) -> str:
+def percent(found: dict[str, Any], form: str = "+.0%") -> str:
     if found["low"] is None:
-        return f"{found['mean']:+.0%}"
-    return f"{found['mean']:+.0%} [{found['low']:+.0%}, {found['high']:+.0%}]"
+        return f"{found['mean']:{form}}"
+    return f"{found['mean']:{form}} [{found['low']:{form}}, {found['high']:{form}}]"
+
+
+def effect(score: str, found: dict[str, Any]) -> str:
+    """What an interval allows to say of a gain over GRPO."""
+    said = "raises" if found["low"] > 0 else "lowers" if found["high"] < 0 else "leaves"
+    more = "" if said != "leaves" else " where it was, as far as these runs can tell"
+    return f"{said} {score}{more} ({gain(found)})"
+
+
+def seeds(found: dict[str, Any]) -> str:
+    return ", ".join(map(str, found["seeds"]))
 
 
 def span(values: list[float | None], form: str = ".2f") -> str:
