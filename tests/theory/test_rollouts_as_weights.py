@@ -11,13 +11,15 @@ COUNTS = np.array([2, 3, 4, 8, 12])
 RATES = (0.05, 0.3, 0.5, 0.9)
 
 
-def simulated(n, p, std_scaled, rng):
+def simulated(n, p, std_scaled, rng, *, memory=False):
     """Mean gradient of a group, and its standard error, in units of grad p.
 
     The policy is a coin of logit theta: grad log pi = y - p, grad p = p (1 - p). Advantages as TRL
     computes them, with its unbiased deviation and the 1e-4 beside it.
     """
     reward = (rng.random((GROUPS, n)) < p).astype(float)
+    if memory:  # a success stands in for the last rollout of a group that is all wrong
+        reward[~reward.any(axis=1), -1] = 1
     advantage = reward - reward.mean(axis=1, keepdims=True)
     if std_scaled:
         advantage = advantage / (reward.std(axis=1, ddof=1, keepdims=True) + 1e-4)
@@ -50,6 +52,21 @@ def test_h_is_what_simulated_groups_have(std_scaled, theory_table):
             most = max(most, (abs(mean - exact) - slack) / error)
     kind = "std-scaled" if std_scaled else "unscaled"
     theory_table(f"E[gradient] simulated - exact, {kind}, worst of 20, in errors", most, "<=", 4.0)
+
+
+def test_what_the_memory_adds(theory_table):
+    """(n - 1) / n^(3/2) (1 - p)^(n - 1) / p on h(n, p): an all-wrong group pushes as one with a
+    success does (docs/method.md)."""
+    rng, most = np.random.default_rng(2), 0.0
+    for p in RATES:
+        for n in COUNTS:
+            mean, error = simulated(n, p, True, rng, memory=True)
+            added = (n - 1) / n**1.5 * (1 - p) ** (n - 1) / p
+            exact = scale(n, p, True) + added
+            most = max(most, (abs(mean - exact) - exact * np.sqrt(n) * 1e-4) / error)
+    theory_table("E[gradient] with the memory, simulated - exact, in errors", most, "<=", 4.0)
+    ratio = 1 + 3 / 8 * 0.99**3 / 0.01 / scale(4, 0.01, True)
+    theory_table("push of four with the memory / without, p = .01", ratio, "=", 25, rel=0.02)
 
 
 def pushes(aggregation, p, std_scaled):
