@@ -30,18 +30,19 @@ from gdro.core.config import DifficultyConfig
 from gdro.core.difficulty import Difficulty
 
 SIZES = {"512 x 4": (512, 4, 12), "4096 x 8": (4096, 8, 24)}
+BOTH = {"prompt.weigh": "gdro"}
 METHODS = {
-    "grpo": {"prompt.weigh": "none", "rollout.allocator": "uniform"},
-    "prompt": {"rollout.allocator": "uniform"},
-    "joint (hard_first)": {},
-    "joint (neyman)": {"rollout.allocator": "neyman", "rollout.aggregation": "prompt"},
-    "joint (signal)": {"rollout.allocator": "signal"},
-    "joint (exp3p, sample)": {"rollout.allocator": "exp3p"},
-    "joint (exp3p, argmax)": {"rollout.allocator": "exp3p", "rollout.choice": "argmax"},
+    "grpo": {"rollout.allocator": "uniform"},
+    "prompt": BOTH | {"rollout.allocator": "uniform"},
+    "joint (hard_first)": BOTH,
+    "joint (neyman)": BOTH | {"rollout.allocator": "neyman", "rollout.aggregation": "prompt"},
+    "joint (signal)": BOTH | {"rollout.allocator": "signal"},
+    "joint (exp3p, sample)": BOTH | {"rollout.allocator": "exp3p"},
+    "joint (exp3p, argmax)": BOTH | {"rollout.allocator": "exp3p", "rollout.choice": "argmax"},
 }
 PLAIN = {  # what DictAndList does: no discounting, a given prior
-    "difficulty.memory": "all", "difficulty.prior": "fixed", "difficulty.prior_column": "rate",
-    "rollout.choice": "argmax",
+    "prompt.weigh": "gdro", "difficulty.memory": "all", "difficulty.prior": "fixed",
+    "difficulty.prior_column": "rate", "rollout.choice": "argmax",
 }  # fmt: skip
 LARGE = 10**8
 PASSES = 3  # the quickest one counts, since a machine's clock may drift

@@ -8,7 +8,7 @@ import pytest
 from gdro import Controller, ControllerConfig
 from gdro.core.config import DifficultyConfig, RolloutConfig
 from gdro.core.errors import ConfigError
-from gdro.core.presets import PRESETS
+from gdro.core.presets import DEFAULT, PRESETS
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from gdro.core.presets import PRESETS
         ({"difficulty.memory": "none"}, "memory must be one of discounted, window, all, got 'none"),
         ({"rollout.allocator": "fair"}, "rollout.allocator must be one of uniform, .*, got 'fair'"),
         ({"rollout": 4}, "rollout must be a mapping, got 4"),
-        ({"prompt.realisation": "sample", "select.policy": "greso"},
+        ({"prompt": {"weigh": "gdro", "realisation": "sample"}, "select.policy": "greso"},
          "select.policy must be sample with prompt.realisation=sample, got greso"),
     ],
 )  # fmt: skip
@@ -56,8 +56,17 @@ def test_nested_and_dotted_values_are_one_and_come_back():
         assert ControllerConfig.from_dict(config.to_dict()) == config
 
 
+SURROGATE = {"weigh": "gdro", "signal": "surrogate"}
+
+
+def test_what_is_not_given_is_the_default_without_its_memory():
+    assert ControllerConfig() == ControllerConfig.preset("rollout")
+    with_memory = ControllerConfig.from_dict({"replay.successes": True})
+    assert with_memory == ControllerConfig.preset(DEFAULT) == Controller().config
+
+
 def test_sampling_chooses_the_prompts():
-    config = ControllerConfig.from_dict({"prompt.realisation": "sample"})
+    config = ControllerConfig.from_dict({"prompt": {"weigh": "gdro", "realisation": "sample"}})
     assert config.select.policy == "sample"
     assert ControllerConfig.from_dict(config.to_dict()) == config
 
@@ -66,14 +75,14 @@ def test_sampling_chooses_the_prompts():
     ("values", "required"),
     [
         ({}, {}),
-        ({"prompt.signal": "surrogate"}, {"loss_R": "prompt.signal=surrogate"}),
-        ({"prompt.signal": "surrogate", "prompt.weigh": "none"}, {}),
+        ({"prompt": SURROGATE}, {"loss_R": "prompt.signal=surrogate"}),
+        ({"prompt.signal": "surrogate"}, {}),
         ({"rollout.utility": "surrogate"}, {}),
         ({"rollout.utility": "surrogate", "rollout.allocator": "exp3p"},
          {"loss_R": "rollout.utility=surrogate"}),
         ({"rollout.proxy": "loss"}, {"loss_R": "rollout.proxy=loss"}),
         ({"rollout.proxy": "score"}, {"score_R": "rollout.proxy=score"}),
-        ({"rollout.proxy": "score", "prompt.signal": "surrogate"},
+        ({"rollout.proxy": "score", "prompt": SURROGATE},
          {"loss_R": "prompt.signal=surrogate", "score_R": "rollout.proxy=score"}),
     ],
 )  # fmt: skip

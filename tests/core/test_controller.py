@@ -40,8 +40,11 @@ def run(controller: Controller, steps: int, seed: int = 0, size: int = 20) -> li
     return plans
 
 
+BOTH = ControllerConfig.from_dict({"prompt.weigh": "gdro"})
+
+
 def make(config: Any = None, preset: str | None = None, **kwargs: Any) -> Controller:
-    nested = (ControllerConfig.preset(preset) if preset else ControllerConfig()).to_dict()
+    nested = (ControllerConfig.preset(preset) if preset else BOTH).to_dict()
     for path, value in (config or {}).items():
         room, name = path.split(".")
         nested[room][name] = value

@@ -26,7 +26,8 @@ def both(allocator, textual):
     config = ControllerConfig.from_dict({
         "difficulty.bins": BINS, "difficulty.memory": "all", "difficulty.prior": "fixed",
         "difficulty.prior_column": "rate", "rollout.allocator": allocator,
-        "rollout.choice": "argmax", "rollout.n_min": N_MIN, "rollout.n_max": N_MAX,
+        "prompt.weigh": "gdro", "rollout.choice": "argmax", "rollout.n_min": N_MIN,
+        "rollout.n_max": N_MAX,
     })  # fmt: skip
     arrays = Controller(config, n_mean=N_MEAN, seed=0)
     arrays.bind(ids, prior=rate)

@@ -13,6 +13,7 @@ from gdro.core.select.base import Selector
 from gdro.core.weigh.base import Weigher
 
 DAPO, ADA = {"select.policy": "dapo"}, {"rollout.allocator": "reinforce_ada"}
+DRAWN = {"prompt.weigh": "gdro", "prompt.realisation": "sample"}
 
 
 @pytest.mark.parametrize("path", ["select.policy", "rollout.allocator", "prompt.weigh"])
@@ -30,7 +31,7 @@ def test_an_unknown_policy_is_refused_with_the_known_ones(path: str) -> None:
 def test_a_realisation_by_drawing_takes_no_other_policy(policy: str) -> None:
     match = f"^select.policy must be sample with prompt.realisation=sample, got {policy}$"
     with pytest.raises(ConfigError, match=match):
-        ControllerConfig.from_dict({"prompt.realisation": "sample", "select.policy": policy})
+        ControllerConfig.from_dict(DRAWN | {"select.policy": policy})
 
 
 @pytest.mark.parametrize("weigh", registry.WEIGH)
@@ -40,10 +41,10 @@ def test_drawing_goes_with_any_weight(weigh: str) -> None:
 
 
 def test_the_realisation_brings_its_policy() -> None:
-    config = ControllerConfig.from_dict({"prompt.realisation": "sample"})
+    config = ControllerConfig.from_dict(DRAWN)
     assert config.select.policy == "sample"
     assert ControllerConfig.from_dict(config.to_dict()) == config
-    idle = {"prompt.realisation": "sample", "prompt.weigh": "none"}
+    idle = {"prompt.realisation": "sample"}
     assert ControllerConfig.from_dict(idle).select.policy == "uniform"
 
 
@@ -53,17 +54,18 @@ def test_two_methods_in_rounds_are_one_too_many() -> None:
         Controller(ControllerConfig.from_dict(DAPO | ADA))
 
 
+SURROGATE = {"prompt.weigh": "gdro", "prompt.signal": "surrogate"}
 SURROGATE_BANDIT = {"rollout.allocator": "exp3p", "rollout.utility": "surrogate"}
 
 
 @pytest.mark.parametrize(
     ("rounds", "needs", "named"),
     [
-        (DAPO, {"prompt.signal": "surrogate"}, "prompt.signal=surrogate"),
+        (DAPO, SURROGATE, "prompt.signal=surrogate"),
         (DAPO, SURROGATE_BANDIT, "rollout.utility=surrogate"),
         (DAPO, {"rollout.proxy": "loss"}, "rollout.proxy=loss"),
         (DAPO, {"rollout.proxy": "score"}, "rollout.proxy=score"),
-        (ADA, {"prompt.signal": "surrogate"}, "prompt.signal=surrogate"),
+        (ADA, SURROGATE, "prompt.signal=surrogate"),
         (ADA, {"rollout.proxy": "loss"}, "rollout.proxy=loss"),
         (ADA, {"rollout.proxy": "score"}, "rollout.proxy=score"),
     ],
@@ -73,7 +75,7 @@ def test_rounds_give_no_losses(rounds: dict[str, str], needs: dict[str, str], na
     match = f"^{named} needs to see every rollout train, .*{path}={name}"
     with pytest.raises(ConfigError, match=match):
         Controller(ControllerConfig.from_dict(rounds | needs))
-    unused = {"prompt.signal": "surrogate", "prompt.weigh": "none"}
+    unused = {"prompt.signal": "surrogate"}
     assert Controller(ControllerConfig.from_dict(rounds | unused)).rounds > 1
 
 

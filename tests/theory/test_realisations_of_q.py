@@ -90,7 +90,11 @@ def test_with_mass_the_gradient_of_the_batch_is_that_of_the_robust_value(theory_
 def sampler(**bounds):
     """`sample` over a pool of three groups: a function that draws, and the visits so far."""
     config = PromptConfig(
-        realisation="sample", eta=ETA, gamma=0.0, **({"max_repeat": 1e9, "max_gap": 1e9} | bounds)
+        weigh="gdro",
+        realisation="sample",
+        eta=ETA,
+        gamma=0.0,
+        **({"max_repeat": 1e9, "max_gap": 1e9} | bounds),
     )
     controller = Controller(
         ControllerConfig(prompt=config, difficulty=DifficultyConfig(source="column:g"))

@@ -161,7 +161,7 @@ class PromptConfig(Checked):
     _room = "prompt."
 
     weigh: str = setting(
-        "gdro",
+        "none",
         "what weighs the prompts: none (plain GRPO), Prompt-GDRO, each prompt's own failure rate, "
         "the gradient of pass@k, or what hard_first would imply (a control)",
         choices=registry.WEIGH,
@@ -308,8 +308,8 @@ class OutcomeConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class ControllerConfig(Checked):
-    """Everything the controller decides by. What is not given is as the fields say: both
-    adversaries, the prompts' by weights alone."""
+    """Everything the controller decides by. What is not given is as in the preset `rollout`: of
+    the default preset all but its memory, which asks two calls more of an engine."""
 
     difficulty: DifficultyConfig = setting(DifficultyConfig(), "online difficulty classifier")
     select: SelectConfig = setting(SelectConfig(), "which prompts enter a step")
