@@ -155,7 +155,10 @@ def parts(results: dict[str, Any]) -> list[Part]:
         f"a share of {baseline}'s rollouts (interpolated; 95% bootstrap interval over seeds, too "
         "narrow for fewer than eight)"
     )
-    screened = "; screened: generated, not trained on; seconds: of the quickest run"
+    screened = (
+        "; screened: generated, not trained on; tokens trained: blank where not recorded; "
+        "seconds: of the quickest run"
+    )
     found = [
         Part(title=f"{results['recipe']}, {results['split']} split",
              note=f"means over {over}, at the last step", cells=scores(results)),
