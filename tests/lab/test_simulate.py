@@ -248,7 +248,8 @@ def test_a_population_is_checked(change, message):
         replace(SMALL, **change)
 
 
-def test_the_command_writes_its_tables(tmp_path, capsys):
+def test_the_command_writes_its_tables(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
     study = tmp_path / "study.yaml"
     population = {name: list(v) if isinstance(v, tuple) else v for name, v in vars(SMALL).items()}
     values = {"methods": ["grpo"], "steps": 4, "prompts": 12, "seeds": 3, "population": population}
