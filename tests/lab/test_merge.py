@@ -1,10 +1,12 @@
 """Comparisons put together from parts, against the whole that the parts were cut from."""
 
 import json
+import re
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.compute as pc
 import pytest
 
@@ -152,6 +154,18 @@ def test_the_command(whole, tmp_path, capsys):
     for more in (["--seeds", "1"], ["arithmetic"]):
         with pytest.raises(ConfigError, match="all else is in the folders it names"):
             main([*more, "--results", *folders])
+
+
+@pytest.mark.parametrize("name", ["worded", "replay"])
+def test_the_labels_of_an_axis_are_evenly_apart(name, tmp_path):
+    """Half per cents too, which were once rounded away."""
+    for file in (RESULTS / name).iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    assert main(["--results", str(tmp_path)]) == 0
+    svg = (tmp_path / "gains.svg").read_text()
+    at = [float(x) for x in re.findall(r"<!-- ([-+]?[\d.]+)%? -->", svg)]
+    assert len(at) > 3
+    assert np.ptp(np.diff(at)) < 1e-9
 
 
 def test_a_study_s_file_names_methods_and_contrasts(whole, tmp_path, capsys):

@@ -104,7 +104,7 @@ def _gains(axis: Any, block: dict[str, Any]) -> None:
     axis.set_ylim(len(others) - 0.5, -0.5)
     axis.grid(axis="x", color=_color("grid"))
     axis.set_axisbelow(True)
-    axis.xaxis.set_major_formatter(lambda x, _: f"{x:+.0f}%" if x else "0")
+    axis.xaxis.set_major_formatter(lambda x, _: f"{x:+g}%" if x else "0")
     axis.set_xlabel(f"relative to {baseline}, 95% over seeds")
 
 
