@@ -40,11 +40,9 @@ def run(controller: Controller, steps: int, seed: int = 0, size: int = 20) -> li
     return plans
 
 
-BOTH = ControllerConfig.from_dict({"prompt.weigh": "gdro"})
-
-
 def make(config: Any = None, preset: str | None = None, **kwargs: Any) -> Controller:
-    nested = (ControllerConfig.preset(preset) if preset else BOTH).to_dict()
+    nested = ControllerConfig.preset(preset or "rollout").to_dict()
+    nested["prompt"]["weigh"] = nested["prompt"]["weigh"] if preset else "gdro"
     for path, value in (config or {}).items():
         room, name = path.split(".")
         nested[room][name] = value
