@@ -33,14 +33,16 @@ def scored(folder: Path) -> tuple[pd.DataFrame, str]:
     """Scores of every run, step and side, and the baseline's name; the base model's run is ''."""
     study = json.loads((folder / "study.json").read_text())
     (suite,) = study["suites"].values()
-    held_out = suites()[suite["settings"]["dataset_name"]].held_out
+    name = suite["settings"]["dataset_name"]
+    if not (held_out := suites()[name].held_out):
+        raise SystemExit(f"{folder}: trained on {name}, which holds no family out")
     rows = pd.read_parquet(folder / "prompts.parquet")
     rows["method"] = rows["method"].fillna("")
     rows["side"] = np.where(rows["family"].isin(held_out), SIDES[1], SIDES[0])
     rows["mean@8"], rows["pass@8"] = rows["correct"] / 8, (rows["correct"] > 0).astype(float)
     keys = ["method", "seed", "step", "side"]
     found = rows.groupby(keys, dropna=False, sort=False)[list(SCORES)].mean()
-    return found.reset_index(), study["baseline"]
+    return found.reset_index(), next(iter(study["methods"]))
 
 
 def curves(found: pd.DataFrame, method: str, side: str, score: str) -> tuple[Any, Any]:
@@ -137,9 +139,10 @@ def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else PLACE
     found, baseline = scored(folder)
     methods = [name for name in dict.fromkeys(found["method"]) if name]
-    folder.with_suffix(".md").write_text(page(found, baseline, methods))
+    said = page(found, baseline, methods)
+    folder.with_suffix(".md").write_text(said)
     folder.with_suffix(".svg").write_bytes(figure(found, methods))
-    print(page(found, baseline, methods))
+    print(said)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ BASE = (0, 4)
 def folder(tmp_path):
     """Raw results of one prompt a family."""
     settings = {"dataset_name": "arithmetic/transfer", "dataset_test_name": "arithmetic"}
-    study = {"suites": {"arithmetic": {"settings": settings}}, "baseline": "grpo"}
+    methods = dict.fromkeys(("grpo", "fast", "slow"))
+    study = {"suites": {"arithmetic": {"settings": settings}}, "methods": methods}
     families = ("addition", "product")
     rows = [(None, None, 0, f, c) for f, c in zip(families, BASE, strict=True)]
     for (method, seed), sides in SHARES.items():
@@ -34,6 +35,11 @@ def folder(tmp_path):
     (out / "study.json").write_text(json.dumps(study))
     pd.DataFrame(rows, columns=names).to_parquet(out / "prompts.parquet")
     return out
+
+
+def test_results_without_a_held_out_family_are_refused():
+    with pytest.raises(SystemExit, match="trained on arithmetic, which holds no family out"):
+        forgetting.scored(forgetting.PLACE.parent / "replay")
 
 
 def test_curves_begin_with_the_base_model(folder):

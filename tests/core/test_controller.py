@@ -42,8 +42,7 @@ def run(controller: Controller, steps: int, seed: int = 0, size: int = 20) -> li
 
 def make(config: Any = None, preset: str | None = None, **kwargs: Any) -> Controller:
     nested = ControllerConfig.preset(preset or "rollout").to_dict()
-    nested["prompt"]["weigh"] = nested["prompt"]["weigh"] if preset else "gdro"
-    for path, value in (config or {}).items():
+    for path, value in (({} if preset else {"prompt.weigh": "gdro"}) | (config or {})).items():
         room, name = path.split(".")
         nested[room][name] = value
     controller = Controller(ControllerConfig.from_dict(nested), **kwargs)
