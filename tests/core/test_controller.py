@@ -64,6 +64,7 @@ VARIANTS = [
     (None, {"difficulty.level_column": "l"}),
     (None, {"difficulty.memory": "all", "difficulty.binning": "interval"}),
     ("grpo", {"prompt.weigh": "per_prompt"}), (None, {"prompt.weigh": "pass_at_k"}),
+    ("rollout", {"rollout.allocator": "progress"}),
     ("grpo", {"rollout.allocator": "knapsack"}), ("grpo", {"select.policy": "greso"}),
     ("grpo", {"select.policy": "mopps"}), (None, {"select.policy": "sec"}),
     ("grpo", {"select.policy": "adarft"}),

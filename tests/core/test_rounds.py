@@ -57,7 +57,7 @@ def learn_some(controller: Controller, ids: list[str]) -> None:
 
 
 @given(
-    st.sampled_from(["uniform", "hard_first", "signal", "knapsack", "exp3p", "neyman"]),
+    st.sampled_from(["uniform", "hard_first", "signal", "knapsack", "progress", "exp3p", "neyman"]),
     st.sampled_from(["none", "gdro", "per_prompt", "pass_at_k"]),
     st.sampled_from(["rollout", "prompt"]), st.sampled_from([3, 4, 4.5]), st.integers(0, 999),
 )  # fmt: skip

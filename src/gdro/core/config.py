@@ -226,6 +226,7 @@ class RolloutConfig(Checked):
     )
     n_max: int = setting(12, "most rollouts of a prompt", ge=2, le=4096)
     power: float = setting(2.0, "hard_first: n proportional to (1 - p)^power", ge=0, le=16)
+    k: int = setting(8, "progress: k of pass@k", ge=1, le=1024)
     quotas: tuple[float, ...] | None = setting(
         None,
         "fixed: relative rollouts of a prompt, by bin, hardest first; none: bins, ..., 2, 1",

@@ -25,6 +25,7 @@ ALLOCATE = {
     "hard_first": "gdro.core.allocate.hard_first:HardFirst",
     "neyman": "gdro.core.allocate.neyman:Neyman",
     "signal": "gdro.core.allocate.signal:Signal",
+    "progress": "gdro.core.allocate.progress:Progress",
     "knapsack": "gdro.core.allocate.knapsack:Knapsack",
     "exp3p": "gdro.core.allocate.exp3p:Exp3P",
     "reinforce_ada": "gdro.core.allocate.reinforce_ada:ReinforceAda",
