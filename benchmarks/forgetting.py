@@ -31,7 +31,9 @@ COLORS = ("#666666", "#2a6fbb", "#999999", "#c9542c", "#3b8f5a")
 
 def scored(folder: Path) -> tuple[pd.DataFrame, str]:
     """Scores of every run, step and side, and the baseline's name; the base model's run is ''."""
-    study = json.loads((folder / "study.json").read_text())
+    if not (about := folder / "study.json").exists():
+        raise SystemExit(f"{folder} is no folder of raw results: {about.name} is missing")
+    study = json.loads(about.read_text())
     (suite,) = study["suites"].values()
     name = suite["settings"]["dataset_name"]
     if not (held_out := suites()[name].held_out):

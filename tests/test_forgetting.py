@@ -42,6 +42,11 @@ def test_results_without_a_held_out_family_are_refused():
         forgetting.scored(forgetting.PLACE.parent / "replay")
 
 
+def test_a_folder_without_results_is_refused(tmp_path):
+    with pytest.raises(SystemExit, match=f"{tmp_path} is no folder of raw results"):
+        forgetting.scored(tmp_path)
+
+
 def test_curves_begin_with_the_base_model(folder):
     found, baseline = forgetting.scored(folder)
     assert baseline == "grpo"
