@@ -12,7 +12,7 @@ HARDER = "same_rate_hard"
 TUNED = ("adversaries", "hard")
 """Studies of the same mixes in which the default has the rate that it was tuned to."""
 ELSEWHERE = ("suites", "architectures", "worded", "large")
-SCREENED = ("screening", "fresh")
+SCREENED = ("screening", "fresh", "settings")
 
 
 def aims() -> list[str]:
@@ -103,16 +103,19 @@ def screened() -> list[str]:
         "Every other method, two seeds on the validation split, at GRPO's rate, no rate or knob",
         "tuned: points relative to GRPO's, to tell what is far off. A run has a deviation of about",
         ".03. Those that filter or fill up (`dapo`, `reinforce_ada`) have fewer steps of the same",
-        "rollouts. `prompt` and `joint` here weigh and do not draw; `default` is `joint_replay`.",
+        "rollouts. In `screening` `prompt` and `joint` weigh and do not draw; in `fresh` `default`",
+        "is `joint_replay`.",
         "",
     ]
-    rows = []
+    rows: list[list[str]] = []
+    shown: dict[tuple[float, ...], str] = {}
     for name in SCREENED:
         for block in suites_of(name).values():
             base, k = block["methods"][block["baseline"]], block["k"]
             for method, found in block["methods"].items():
-                if method == block["baseline"]:
-                    continue
+                scores = tuple(found[f"mean@{k}"])
+                if method == block["baseline"] or shown.setdefault(scores, name) != name:
+                    continue  # runs of another study, shown again
                 gaps = (found["difference"][f"{m}@{k}"]["relative"] for m in ("pass", "mean"))
                 spent = (sum(found[what]) / sum(base[what]) for what in ("rollouts", "tokens"))
                 steps = "–".join(map(str, sorted(set(found["steps"]))))

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 from aims import DEFAULT, HARDER, MAIN, TUNED, aims, elsewhere_in_short, screened
 from costs import controller, verl_driver
+from questions import questions
 from raw import HERE, measured, suites_of, table
 
 README = Path(__file__).parents[1] / "README.md"
@@ -179,6 +180,7 @@ def page() -> str:
     ]
     studies = sorted(path.parent for path in HERE.glob("*/study.json"))
     lines += aims()
+    lines += questions()
     lines += by_method(studies)
     lines += screened()
     if results := measured("compare"):

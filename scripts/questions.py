@@ -1,0 +1,36 @@
+"""What a part is worth: the contrasts of the studies, by the question that they answer."""
+
+from typing import Any
+
+import yaml
+from raw import HERE, measured, table
+
+QUESTIONS = HERE / "questions.yaml"
+
+
+def questions() -> list[str]:
+    """A row a question: the contrast's gain, relative to GRPO's score."""
+    lines = [
+        "## What a part is worth",
+        "",
+        "Contrasts of methods at the same rollouts, rate and seeds, relative to GRPO's score, with",
+        "95% intervals over seeds; **bold** where zero is left out. One by one: of twenty true",
+        "zeros one would be.",
+        "",
+    ]
+    rows = []
+    for place, question in yaml.safe_load(QUESTIONS.read_text()).items():
+        study, name = place.split("/")
+        results = measured(f"{study}/results")
+        (block,) = results["suites"].values()
+        found, k = block["contrasts"][name], block["k"]
+        gaps = (found["difference"][f"{m}@{k}"] for m in ("pass", "mean", "worst_family_mean"))
+        seeds = str(len(block["seeds"]))
+        rows.append([f"{question} ([{study}]({study}/results.md))", seeds, *map(cell, gaps)])
+    return [*lines, *table(["what", "seeds", "pass@8", "mean@8", "worst family"], rows)]
+
+
+def cell(gap: dict[str, Any]) -> str:
+    mean, low, high = (100 * gap["relative"][end] for end in ("mean", "low", "high"))
+    said = f"{mean:+.1f}% [{low:+.1f}, {high:+.1f}]"
+    return f"**{said}**" if low > 0 or high < 0 else said
