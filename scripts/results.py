@@ -1,6 +1,6 @@
 """Writes docs/results/README.md, and the results in the README, from the measurements beside it.
 
-    python scripts/results.py [STUDY]
+    python scripts/results.py [STUDY]    or --check: fails where they are out of date
 
 STUDY is the folder of a `gdro compare`; its results are copied first, to a folder of the study's
 name. The README shows `MAIN` and `HARDER`. The measurements come
@@ -257,12 +257,8 @@ def spread(values: list[float]) -> str:
     return f"{min(values):.2f} – {max(values):.2f}" if values else "–"
 
 
-if __name__ == "__main__":
-    for study in map(Path, sys.argv[1:]):
-        name = json.loads((study / "results" / "study.json").read_text())["name"]
-        shutil.rmtree(HERE / name, ignore_errors=True)
-        shutil.copytree(study / "results", HERE / name)
-    (HERE / "README.md").write_text(page())
+def in_short() -> str:
+    """README.md with the results of the two mixes and elsewhere in their place."""
     (main,) = measured(f"{MAIN}/results")["suites"].values()
     said = "\n".join(verdicts(main)).strip()
     for suite, block in measured(f"{HARDER}/results")["suites"].items():
@@ -275,6 +271,17 @@ if __name__ == "__main__":
         f"{gap['mean']:+.1%} [{gap['low']:+.1%}, {gap['high']:+.1%}] on the first mix.\n\n"
     )
     said += "\n".join(elsewhere_in_short()).rstrip()
-    text = README.read_text()
     block = re.compile(r"(<!-- results -->\n).*(<!-- /results -->)", re.S)
-    README.write_text(block.sub(lambda m: f"{m[1]}{said}\n{m[2]}", text))
+    return block.sub(lambda m: f"{m[1]}{said}\n{m[2]}", README.read_text())
+
+
+if __name__ == "__main__":
+    check = sys.argv[1:] == ["--check"]
+    for study in [] if check else map(Path, sys.argv[1:]):
+        name = json.loads((study / "results" / "study.json").read_text())["name"]
+        shutil.rmtree(HERE / name, ignore_errors=True)
+        shutil.copytree(study / "results", HERE / name)
+    for path, text in ((HERE / "README.md", page()), (README, in_short())):
+        if check and path.read_text() != text:
+            sys.exit(f"{path} is out of date: run python scripts/results.py")
+        path.write_text(text)

@@ -5,13 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from gdro.lab.recipe import read_settings, resolve
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_table_of_settings_is_current() -> None:
-    run = [sys.executable, "scripts/docs.py", "--check"]
+@pytest.mark.parametrize("script", ["docs", "results"])
+def test_what_is_generated_is_current(script: str) -> None:
+    run = [sys.executable, f"scripts/{script}.py", "--check"]
     found = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
 
