@@ -15,18 +15,19 @@ def questions() -> list[str]:
         "",
         "Contrasts of methods at the same rollouts, rate and seeds, relative to GRPO's score, with",
         "95% intervals over seeds; **bold** where zero is left out. One by one: of twenty true",
-        "zeros one would be.",
+        "zeros one would be. Where a row says *this, not that*, a plus is for this.",
         "",
     ]
     rows = []
     for place, question in yaml.safe_load(QUESTIONS.read_text()).items():
         study, name = place.split("/")
-        results = measured(f"{study}/results")
-        (block,) = results["suites"].values()
-        found, k = block["contrasts"][name], block["k"]
-        gaps = (found["difference"][f"{m}@{k}"] for m in ("pass", "mean", "worst_family_mean"))
-        seeds = str(len(block["seeds"]))
-        rows.append([f"{question} ([{study}]({study}/results.md))", seeds, *map(cell, gaps)])
+        suites = measured(f"{study}/results")["suites"]
+        for suite, block in suites.items():
+            found, k = block["contrasts"][name], block["k"]
+            gaps = (found["difference"][f"{m}@{k}"] for m in ("pass", "mean", "worst_family_mean"))
+            where = f", {suite}" if len(suites) > 1 else ""
+            what = f"{question}{where} ([{study}]({study}/results.md))"
+            rows.append([what, str(len(block["seeds"])), *map(cell, gaps)])
     return [*lines, *table(["what", "seeds", "pass@8", "mean@8", "worst family"], rows)]
 
 

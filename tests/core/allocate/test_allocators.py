@@ -184,15 +184,17 @@ def test_signal_is_the_closed_form_under_the_posterior():
     assert np.all(np.diff(signal_marginals(a, b, 24), axis=1) <= 0)
 
 
+@pytest.mark.parametrize("std_scaled", [True, False])
 @pytest.mark.parametrize("k", [1, 4, 8])
-def test_progress_is_the_mean_over_the_posterior(k):
+def test_progress_is_the_mean_over_the_posterior(k, std_scaled):
     a, b = np.array([0.3, 2.0, 1.0]), np.array([5.0, 2.0, 1.0])
-    gain = progress(a, b, k, 12)
+    gain = progress(a, b, k, 12, std_scaled)
     for i in range(3):
         for n in range(2, 13):
 
             def at(p, n=n):
-                return (1 - p) ** (k - 1) * gradient_scale(np.array([n]), np.array([p]))[0]
+                h = gradient_scale(np.array([n]), np.array([p]))[0] if std_scaled else (n - 1) / n
+                return (1 - p) ** (k - 1) * h
 
             # the weight of the quadrature takes the posterior's singular ends
             mean = quad(at, 0, 1, weight="alg", wvar=(a[i] - 1, b[i] - 1))[0] / beta(a[i], b[i])
