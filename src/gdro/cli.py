@@ -94,6 +94,8 @@ def _train(arguments: list[str]) -> int:
     settings = read_settings(source)
     recipe = resolve(settings, flags, recipe_name(source))
 
+    from accelerate import PartialState
+
     from gdro.lab.folder import write_page
     from gdro.lab.run import train
 
@@ -101,6 +103,7 @@ def _train(arguments: list[str]) -> int:
     # A stopped run says so in its folder: SIGTERM ends it as ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = train(recipe, resume=resume)
+    PartialState().destroy_process_group()  # at exit its threads may abort a run that is finished
     written = write_page([folder], folder / "report.html") if page else ""
     print(f"{folder}: model/, evals.jsonl, trace.jsonl{written}")
     return 0

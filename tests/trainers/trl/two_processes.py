@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from accelerate import PartialState
 from transformers import AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
@@ -71,3 +72,4 @@ found = {
     "refilled": refilled,
 }
 (folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(found))
+PartialState().destroy_process_group()  # at exit its threads may abort the process
