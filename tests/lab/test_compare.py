@@ -114,10 +114,18 @@ def test_a_comparison(tmp_path, here, monkeypatch):
         console.print(table)
     assert "NOT EQUAL COMPUTE: rollouts of grpo times joint 2.00x" in console.export_text()
     raw = read_raw(folder)
+    of = {("grpo", False): (150, 0.4), ("grpo", True): (200, 0.5),
+          ("joint", False): (100, 0.2), ("joint", True): (300, 0.6)}  # fmt: skip
     for row in raw.runs:
+        if row["phase"] == "test":
+            row["tokens"], row["pass"] = of[row["method"], row["last"]]
         if row["method"] == "joint" and row["phase"] == "test" and row["last"]:
             row["rollouts"] = 129
-    assert analyse(raw)["suites"]["arithmetic"]["equal_rollouts"]
+    block = analyse(raw)["suites"]["arithmetic"]
+    assert block["equal_rollouts"]
+    found = block["methods"]["joint"]["at_tokens"]["pass@4"]
+    assert found["mean"] == pytest.approx(0.4 - 0.5)  # half way between 100 and 300 tokens
+    assert found["relative"]["mean"] == pytest.approx(-0.2)
     about = json.loads((folder / FILES[2]).read_text())
     write_json(folder / FILES[2], {k: v for k, v in about.items() if k != "methods"})
     with pytest.raises(DataError, match=r"study\.json: lacks methods"):

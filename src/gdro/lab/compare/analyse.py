@@ -121,6 +121,7 @@ def _suite(raw: Raw, suite: str) -> dict[str, Any]:
     _add_prompts(raw, suite, methods, k)
     if any(row["phase"] == "test" and not row["last"] for row in rows):
         _add_curves(rows, base, seeds, methods)
+        _add_at_tokens(rows, base, seeds, methods)
     return {
         "recipe": suite,
         "split": base["split"],
@@ -243,6 +244,28 @@ def _add_curves(rows: list[Row], base: Row, seeds: list[int], methods: dict[str,
             "share": _finite(point),
             "low": None if single else _finite(low),
             "high": None if single else _finite(high),
+        }
+
+
+def _add_at_tokens(rows: list[Row], base: Row, seeds: list[int], methods: dict[str, Any]) -> None:
+    """Adds `at_tokens`: the scores less the baseline's where a run has generated as many tokens."""
+    names = metric_names(base["k"])
+    first, *others = methods
+    tested = [row for row in rows if row["phase"] == "test"]
+    for name in others:
+        scores: dict[str, list[float]] = {m: [] for m in ("pass", "mean")}
+        for i, seed in enumerate(seeds):
+            run = [r for r in tested if r["method"] == name and r["seed"] == seed]
+            run.sort(key=lambda r: r["tokens"])
+            tokens = [0, *(r["tokens"] for r in run)]
+            for m, found in scores.items():
+                values = [base[m], *(r[m] for r in run)]
+                found.append(float(np.interp(methods[first]["tokens"][i], tokens, values)))
+        methods[name]["at_tokens"] = {
+            names[m]: _relative(
+                vars(paired_difference(found, methods[first][names[m]])), methods[first][names[m]]
+            )
+            for m, found in scores.items()
         }
 
 

@@ -64,6 +64,17 @@ def reached(results: dict[str, Any]) -> Cells:
     return rows if len(rows) > 1 else []
 
 
+def at_tokens(results: dict[str, Any]) -> Cells:
+    """What each method adds where it has generated as many tokens as the baseline."""
+    mean, passed, _ = _metrics(results)
+    rows = [["score", "method", "difference", "relative"]]
+    for m in (passed, mean):
+        for name, found in results["methods"].items():
+            if "at_tokens" in found:
+                rows.append([m, name, *_gain(found["at_tokens"][m])[:2]])
+    return rows if len(rows) > 1 else []
+
+
 def cost(results: dict[str, Any]) -> Cells:
     """What each method was run with, and what a run of it spent."""
     head = ["method", "values", "steps", "rollouts", "screened", "trained", "tokens generated"]
@@ -144,10 +155,11 @@ def parts(results: dict[str, Any]) -> list[Part]:
     said += "; worst family: the lowest within each run"
     equal = "equal rollouts" if results["equal_rollouts"] else _unequal(results)
     lead = (
-        "four stages, each a quarter of the steps; lead–lag below 0: the weights lead to harder "
-        "bins; support: bins that the adversary's mixture is spread over; hard: the unsolved "
-        "third, below 1/3 of what the bins are of, its share of rollouts and of prompts. Bins of "
-        "different things do not compare"
+        "four stages, each a quarter of the steps; lead–lag: the paper's Eq. 32, which takes each "
+        "bin of a batch once, so that of even weights it is not 0 but says where most prompts "
+        f"are: weights lead where it is below {baseline}'s, of the same bins; support: bins that "
+        "the adversary's mixture is spread over; hard: the unsolved third, below 1/3 of what the "
+        "bins are of, its share of rollouts and of prompts. Bins of different things do not compare"
     )
     mean, passed, _ = _metrics(results)
     reach = (
@@ -165,6 +177,10 @@ def parts(results: dict[str, Any]) -> list[Part]:
         Part(title=f"Gains over {baseline}", note=said, cells=gains(results)),
         Part(title="Contrasts", note=_weights(results), cells=contrasts(results)),
         Part(title=f"Rollouts to {baseline}'s {passed}", note=reach, cells=reached(results)),
+        Part(title=f"At {baseline}'s tokens",
+             note=f"as above, each run where it has generated as many tokens as {baseline}'s of "
+             "that seed in all (interpolated; where it generates fewer, at its end)",
+             cells=at_tokens(results)),
         Part(title="Cost of a run", note=equal + screened, cells=cost(results)),
         Part(title="Curriculum", note=lead, cells=curriculum(results)),
         *(
