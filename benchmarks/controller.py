@@ -28,18 +28,23 @@ from dict_and_list import DictAndList
 from gdro import Controller, ControllerConfig, Outcome
 from gdro.core.config import DifficultyConfig
 from gdro.core.difficulty import Difficulty
+from gdro.core.presets import PRESETS
+from gdro.core.replay import Success
 
 SIZES = {"512 x 4": (512, 4, 12), "4096 x 8": (4096, 8, 24)}
-BOTH = {"prompt.weigh": "gdro"}
 METHODS = {
-    "grpo": {"rollout.allocator": "uniform"},
-    "prompt": BOTH | {"rollout.allocator": "uniform"},
-    "joint (hard_first)": BOTH,
-    "joint (neyman)": BOTH | {"rollout.allocator": "neyman", "rollout.aggregation": "prompt"},
-    "joint (signal)": BOTH | {"rollout.allocator": "signal"},
-    "joint (exp3p, sample)": BOTH | {"rollout.allocator": "exp3p"},
-    "joint (exp3p, argmax)": BOTH | {"rollout.allocator": "exp3p", "rollout.choice": "argmax"},
-}
+    **{name: PRESETS[name]
+       for name in ("grpo", "prompt", "rollout", "rollout_replay", "joint", "joint_replay")},
+    "rollout (neyman)": {"rollout.allocator": "neyman", "rollout.aggregation": "prompt"},
+    "rollout (signal)": {"rollout.allocator": "signal"},
+    "rollout (progress)": {"rollout.allocator": "progress"},
+    "rollout (exp3p, sample)": {"rollout.allocator": "exp3p"},
+    "rollout (exp3p, argmax)": {"rollout.allocator": "exp3p", "rollout.choice": "argmax"},
+}  # fmt: skip
+GROWING = ("rollout_replay", "joint", "rollout (exp3p, sample)")
+"""Methods whose time is shown against the rows of a step and the known prompts."""
+LENGTH = 256
+"""Tokens of a remembered success."""
 PLAIN = {  # what DictAndList does: no discounting, a given prior
     "prompt.weigh": "gdro", "difficulty.memory": "all", "difficulty.prior": "fixed",
     "difficulty.prior_column": "rate", "rollout.choice": "argmax",
@@ -60,14 +65,24 @@ def spread(seconds: list[float]) -> dict[str, float]:
 
 
 def step(controller: Controller, ids: np.ndarray, rate_N: np.ndarray, rng: Any) -> tuple:
-    """Seconds of plan, of observe, and of reading the record for a trace and a logger."""
+    """Seconds of plan, of observe, and of reading the record for a trace and a logger.
+
+    A method that draws prompts takes its own, as many as there are ids; the memory is part of
+    observing.
+    """
     start = time.thread_time()
+    if controller.selects:
+        ids = controller.select(len(ids))
     plan = controller.plan(ids)
     planned = time.thread_time() - start
     slot_R = np.repeat(np.arange(len(ids)), plan.n_P)
     correct_R = rng.random(len(slot_R)) < rate_N[ids][slot_R]
     outcome = Outcome(prompt_R=ids[slot_R], slot_R=slot_R, correct_R=correct_R)
     start = time.thread_time()
+    if controller.config.replay.successes:
+        _, wanted = controller.recall(plan, outcome)
+        success = Success((0,) * LENGTH, (1.0,), plan.step)
+        controller.remember(plan, dict.fromkeys(wanted.values(), success))
     record = controller.observe(plan, outcome)
     observed = time.thread_time() - start
     start = time.thread_time()
@@ -77,13 +92,15 @@ def step(controller: Controller, ids: np.ndarray, rate_N: np.ndarray, rng: Any) 
 
 
 def measure(
-    method: dict[str, str], prompts: int, n_mean: int, n_max: int, steps: int, known: int = 0
+    method: dict[str, Any], prompts: int, n_mean: int, n_max: int, steps: int, known: int = 0
 ) -> dict[str, dict[str, float]]:
     """Of plan, of observe, of both, and of the record; `known` prompts have been visited before."""
     config = ControllerConfig.from_dict({**method, "rollout.n_max": n_max})
     controller = Controller(config, n_mean=n_mean, seed=0)
     rng = np.random.default_rng(0)
     rate_N = rates(rng, max(known, 4 * prompts))
+    if controller.selects:
+        controller.bind(np.arange(len(rate_N)))
     if known:
         rows = controller.difficulty.rows(np.arange(known))
         once = np.full(known, n_mean)
@@ -230,7 +247,7 @@ def main() -> None:
             print(f"{allocator + ', ' + size:34}{show(row['ours']):>18}{show(row['plain']):>22}"
                   f"{row['ratio']:>8.0f}")  # fmt: skip
 
-    methods = {name: METHODS[name] for name in ("joint (hard_first)", "joint (exp3p, sample)")}
+    methods = {name: METHODS[name] for name in GROWING}
     print(f"\n{'rows of a step, x 4':34}" + "".join(f"{name:>24}" for name in methods))
     found["rows"] = []
     for prompts in (512, 1024, 2048, 4096, 8192):

@@ -4,6 +4,8 @@ from typing import Any
 
 from raw import table
 
+from gdro.core.presets import DEFAULT
+
 
 def controller(found: dict[str, Any]) -> list[str]:
     """Time and memory of the controller."""
@@ -17,7 +19,8 @@ def controller(found: dict[str, Any]) -> list[str]:
                           f"{ms(row[s]['both'])}" for s in sizes)]
         for row in found["milliseconds"]
     ]  # fmt: skip
-    record = found["milliseconds"][2][sizes[0]]["record"]
+    record = next(row for row in found["milliseconds"] if row["method"] == DEFAULT)
+    record = record[sizes[0]]["record"]
     plain = [
         [row["allocator"], row["size"], ms(row["ours"]), ms(row["plain"]), f"{row['ratio']:.0f}"]
         for row in found["plain"]
@@ -26,7 +29,8 @@ def controller(found: dict[str, Any]) -> list[str]:
         "## Cost of the controller",
         "",
         "`benchmarks/controller.py`, processor time on one core, ms a step, plan + observe, median",
-        "(and minimum) of the quickest of three passes:",
+        "(and minimum) of the quickest of three passes; drawing the prompts, for those that do, is",
+        "part of planning, the memory of successes (256 tokens each) of observing:",
         "",
         *table(["method", *(f"{s} rollouts" for s in sizes)], methods),
         f"Reading a step's record, for the trace and a logger, takes {ms(record)} ms more.",

@@ -80,8 +80,9 @@ class Successes:
 
     def keep(self, row: int, success: Success) -> None:
         """Takes the place of the prompt's earlier one; beyond capacity the oldest is forgotten."""
+        tokens = np.fromiter(success.tokens, np.int32, len(success.tokens))
         self._kept.pop(row, None)
-        self._kept[row] = np.array(success.tokens, np.int32), success.rewards, success.step
+        self._kept[row] = tokens, success.rewards, success.step
         if len(self._kept) > self._config.capacity:
             del self._kept[next(iter(self._kept))]
 
