@@ -31,7 +31,7 @@ class GDRODatasetBuilder(rl.RLDatasetBuilder):
     """Builds the data set of `inner` with a controller around it: see `with_gdro`.
 
     Attributes:
-        preset: Name of the method.
+        preset: Name of the method; the memory of the general default is refused here.
         settings: What differs from it, by dotted path: `{"rollout.n_max": 24}`.
         seed: Of the controller's generator.
         correct: What says correct: `reward`, where the total reward is 0 or 1, or the name of a
@@ -44,7 +44,7 @@ class GDRODatasetBuilder(rl.RLDatasetBuilder):
     inner: rl.RLDatasetBuilder
     log_path: str
     cadence: tuple[int, int]
-    preset: str = "joint"
+    preset: str = "rollout"
     settings: Mapping[str, Any] | None = None
     seed: int = 0
     correct: str = "reward"
