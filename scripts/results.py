@@ -1,14 +1,16 @@
-"""Writes docs/results/README.md, and the results in the README, from the measurements beside it.
+"""Writes the tables and figures of all studies, and the results in README.md, from raw results.
 
     python scripts/results.py [STUDY]    or --check: fails where they are out of date
 
-STUDY is the folder of a `gdro compare`; its results are copied first, to a folder of the study's
-name. The README shows `MAIN` and `HARDER`. The measurements come
-from `gdro compare`, benchmarks/headroom.py, controller.py, step.py, verl_driver.py and
-real_text.py.
+Each study in docs/results gets its tables and figures from the raw tables beside them, as by
+`gdro compare --results`; then docs/results/README.md is written, and what the README shows of
+`MAIN` and `HARDER`. STUDY is the folder of a `gdro compare`; its results are copied first, to a
+folder of the study's name. The other measurements come from benchmarks/headroom.py, controller.py,
+step.py, verl_driver.py and real_text.py.
 """
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -20,6 +22,12 @@ from aims import DEFAULT, HARDER, MAIN, TUNED, aims, elsewhere_in_short, screene
 from costs import controller, verl_driver
 from questions import questions
 from raw import HERE, measured, suites_of, table
+from rich.console import Console
+
+from gdro.lab.compare.analyse import analyse
+from gdro.lab.compare.command import write_results
+from gdro.lab.compare.gather import read_raw
+from gdro.lab.compare.table import study_page
 
 README = Path(__file__).parents[1] / "README.md"
 FEWEST = 4
@@ -280,13 +288,33 @@ def in_short() -> str:
     return block.sub(lambda m: f"{m[1]}{said}\n{m[2]}", README.read_text())
 
 
+def check_study(folder: Path) -> None:
+    """Stops if the tables of a study are not those of its raw results."""
+    results = analyse(read_raw(folder))
+    figures = [name for name in ("gains.svg", "curves.svg") if (folder / name).exists()]
+    if json.loads((folder / "results.json").read_text()) != json.loads(json.dumps(results)):
+        outdated(folder / "results.json")
+    if (folder / "results.md").read_text() != study_page(results, figures):
+        outdated(folder / "results.md")
+
+
+def outdated(path: Path) -> None:
+    sys.exit(f"{path} is out of date: run python scripts/results.py")
+
+
 if __name__ == "__main__":
     check = sys.argv[1:] == ["--check"]
     for study in [] if check else map(Path, sys.argv[1:]):
         name = json.loads((study / "results" / "study.json").read_text())["name"]
         shutil.rmtree(HERE / name, ignore_errors=True)
         shutil.copytree(study / "results", HERE / name)
+    with open(os.devnull, "w") as nowhere:
+        for folder in sorted(path.parent for path in HERE.glob("*/study.json")):
+            if check:
+                check_study(folder)
+            else:
+                write_results(folder, Console(file=nowhere))
     for path, text in ((HERE / "README.md", page()), (README, in_short())):
         if check and path.read_text() != text:
-            sys.exit(f"{path} is out of date: run python scripts/results.py")
+            outdated(path)
         path.write_text(text)
