@@ -28,6 +28,7 @@ from benchmarks.simulator_page import page, took
 from benchmarks.simulator_recorded import BUDGET, FILE, METRICS, RESULTS, configured, key, methods
 from scipy.stats import rankdata, spearmanr
 
+from gdro.core.presets import DEFAULT
 from gdro.lab.simulate import (
     Population,
     Training,
@@ -136,8 +137,8 @@ def judged(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def speed(population: Population, parallel: int, seeds: int = 32) -> dict[str, Any]:
-    """Runs a minute of four methods, by the clock, and processor time a run."""
-    names = ("grpo", "prompt", "rollout", "joint")
+    """Runs a minute of the main presets, by the clock, and processor time a run."""
+    names = ("grpo", "prompt", "rollout", "joint", DEFAULT)
     blocks = variants({name: {} for name in names}, Training())
     with processes(parallel) as pool:
         many(blocks, population, range(parallel), pool)  # the processes start
@@ -204,8 +205,9 @@ def main() -> None:
 
 
 def written(found: dict[str, Any]) -> str:
-    """The page of what was found, with the speed that was measured last."""
-    return page(found, JUDGE, ACCEPTED, json.loads((OUT / "speed.json").read_text()))
+    """The page of what was found, with the speed and the later methods measured last."""
+    speed, since = (json.loads((OUT / f"{name}.json").read_text()) for name in ("speed", "since"))
+    return page(found, JUDGE, ACCEPTED, speed, since)
 
 
 if __name__ == "__main__":
