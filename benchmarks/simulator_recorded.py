@@ -35,7 +35,7 @@ BUDGET = 38400
 STEPS = 150
 TUNED = 8e-4
 STUDIES = {"screening": slice(None, None, 3), "replay": slice(None), "reweighting": slice(2, 4)}
-"""Which methods of each study are calibrated on; two of the last are runs of `replay`, the newest came later."""
+"""Which methods of each study are calibrated on; of the last those that had run, and not before."""
 
 
 def methods(study: str) -> dict[str, Mapping[str, Any]]:

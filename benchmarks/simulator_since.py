@@ -2,9 +2,10 @@
 
     python -m benchmarks.simulator_since
 
-Of the studies of `SINCE`, the methods that are neither calibrated on nor in the page's other tables.
-Written down before this first ran: a rank correlation of .7 or more in both scores for the peers and
-controls, which have eight seeds; less for the settings, which have two and lie near each other.
+Of the studies of `SINCE`, the methods that are neither calibrated on nor in the page's other
+tables. Written down before this first ran: a rank correlation of .7 or more in both scores for the
+peers and controls, which have eight seeds; less for the settings, which have two and lie near each
+other.
 Writes docs/results/simulator/since.json, and the page again.
 """
 

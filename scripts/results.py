@@ -179,6 +179,24 @@ def headroom() -> list[str]:
     return ["## Headroom of the suites", "", said, "", *table(head, rows)]
 
 
+def took(studies: list[Path]) -> list[str]:
+    """How many runs the studies are made of, and what these spent; a shared run counts once."""
+    runs = {
+        (row["phase"], row["seed"], row["mean"], row["pass"], row["tokens"]): row
+        for folder in studies
+        for row in read_raw(folder).runs
+        if row["phase"] != "base" and row["last"]
+    }.values()
+    hours, rollouts, tokens = (sum(r[m] for r in runs) for m in ("seconds", "rollouts", "tokens"))
+    return [
+        "## What the studies took",
+        "",
+        f"{len(runs)} runs of {rollouts / 1e6:.0f} million rollouts and {tokens / 1e6:.0f} million "
+        f"generated tokens: {hours / 3600:.0f} hours of training on one core.",
+        "",
+    ]
+
+
 def page() -> str:
     lines = [
         "# Results",
@@ -209,6 +227,7 @@ def page() -> str:
         ]
     for folder in studies:
         lines += study_section(folder)
+    lines += took(studies)
     lines += headroom()
     if step := measured("step"):
         lines += [
