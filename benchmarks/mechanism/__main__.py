@@ -27,6 +27,7 @@ import torch
 from benchmarks.mechanism.analysis import numbers
 from benchmarks.mechanism.figure import draw
 from benchmarks.mechanism.frozen import load, measure, squared_norms, success
+from benchmarks.mechanism.learning import real_runs
 from benchmarks.mechanism.noiseless import ALLOCATED, CURVES, bin_of, data, directions, train
 from benchmarks.mechanism.page import page
 from benchmarks.mechanism.traces import recorded
@@ -184,9 +185,9 @@ def main() -> None:
     report = json.loads(OUT.with_suffix(".json").read_text())
     if options.what == "traces":
         for part, found in recorded(options.traces).items():
-            if part != "real":  # what was measured is set against the runs of its own seeds
-                report[part] = report.get(part, {}) | found
+            report[part] = report.get(part, {}) | found
         OUT.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
+    report["real"] = real_runs()
     OUT.with_suffix(".md").write_text(page(report))
     draw(report, OUT.with_suffix(".svg"))
 

@@ -40,8 +40,7 @@ def draw(report: Report, path: Path) -> None:
     for i, name in enumerate(shown):
         history = report["training"][name]["history"]
         right.plot(steps, [h["pass@8"] for h in history], color=f"C{i}", label=name)
-    real = [(report["real"][key]["pass@8"]["score"], key, name)
-            for name, key in REAL.items() if key in report["real"]]  # fmt: skip
+    real = [(report["real"][name]["pass@8"]["score"], key, name) for name, key in REAL.items()]
     free = 0.0  # labels of like scores stand above one another
     for score, key, name in sorted(real):
         color = f"C{shown.index(name)}" if name in shown else "0.4"

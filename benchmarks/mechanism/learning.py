@@ -1,14 +1,32 @@
 """Does the predicted gain appear as learning? The page's last section."""
 
+import json
+from pathlib import Path
 from typing import Any
 
-from benchmarks.mechanism.words import METRICS, Report, gain, noise, number, table
+from benchmarks.mechanism.words import METRICS, SHORT, Report, gain, noise, number, table
 
-REAL ={
-    "grpo": "grpo", "hard_first 2": "rollout", "hard_first 2, neutral": "hard_first, neutral",
-    "neyman, neutral": "neyman, neutral", "error weights, eta 2": "prompt",
+WEIGHT_ALONE = "hard_first 2, weight alone"
+STUDY = Path(__file__).parents[2] / "docs" / "results" / "reweighting"
+REAL = {
+    "grpo": "grpo", "hard_first 2": "rollout", "hard_first 2, neutral": "allocation_alone",
+    "neyman, neutral": "law_alone", WEIGHT_ALONE: "weight_alone",
 }  # fmt: skip
-"""The real runs of a weight curve; `neutral` has grpo's expected gradient."""
+"""The real runs of a weight curve, methods of `STUDY`; `neutral` has grpo's expected gradient."""
+
+
+def real_runs() -> dict[str, Any]:
+    """Scores of the real runs, and gains over GRPO with their intervals, by weight curve."""
+    (suite,) = json.loads((STUDY / "results.json").read_text())["suites"].values()
+    found = {}
+    for curve, method in REAL.items():
+        made = suite["methods"][method]
+        found[curve] = {"seeds": suite["seeds"]} | {
+            m: {"score": sum(made[SHORT[m]]) / len(made[SHORT[m]]),
+                "gain": made["difference"][SHORT[m]]}
+            for m in METRICS
+        }  # fmt: skip
+    return found
 
 
 def learning(r: Report) -> list[str]:
@@ -44,7 +62,8 @@ def learning(r: Report) -> list[str]:
         "exact expected gradients: what each weight curve",
         f"does if rollouts cost nothing. Paired over {len(r['training']['grpo']['seeds'])} seeds, "
         "exact test scores; beside it real runs at the same rate and budget, paired with",
-        "GRPO by seed (sampled test scores). `neutral` has GRPO's expected gradient whatever the "
+        "GRPO by seed (sampled test scores; [reweighting](reweighting/results.md)). "
+        "`neutral` has GRPO's expected gradient whatever the "
         "allocation: only its noise differs; the",
         "last column is that noise relative to uniform's (base model). In between, *drawn "
         "rewards*: the same runs with every group's number",
@@ -54,7 +73,7 @@ def learning(r: Report) -> list[str]:
     rows = []
     for name in dict.fromkeys([*r["training"], *REAL, *r["rewards"]]):
         x = r["training"].get(name)
-        y, z = r["real"].get(REAL.get(name, "")), r["rewards"].get(name)
+        y, z = r["real"].get(name), r["rewards"].get(name)
         key = {"hard_first 2, neutral": "hard_first 2", "neyman, neutral": NEYMAN}.get(name)
         rows.append([
             name, scores(x) if x else "as grpo" if name.endswith("neutral") else "as hard_first 2",
@@ -116,13 +135,10 @@ def where_not(r: Report) -> list[str]:
         f"The square-root law's allocation makes the noise {noise(base, NEYMAN):.2f} of uniform's "
         "(base model) at GRPO's own expected gradient.",
     ]
-    if real := r["real"].get("neyman, neutral"):
-        lines += [
-            f"  Real runs of it: {gain(real['mean']['gain'])} mean@8, "
-            f"{gain(real['pass@8']['gain'])} pass@8. With drawn rewards and p known:",
-        ]
-    drawn = r["rewards"]["neyman, neutral"]
+    real, drawn = r["real"]["neyman, neutral"], r["rewards"]["neyman, neutral"]
     lines += [
+        f"  Real runs of it: {gain(real['mean']['gain'])} mean@8, "
+        f"{gain(real['pass@8']['gain'])} pass@8. With drawn rewards and p known:",
         f"  {gain(drawn['mean']['gain'])} and {gain(drawn['pass@8']['gain'])}. A trace counts "
         f"every direction alike, and {parts[9]:.0%} of it is the easiest bin's, {parts[0]:.1%} "
         f"the hardest's",
@@ -163,9 +179,6 @@ def where_not(r: Report) -> list[str]:
         "",
     ]
     return lines
-
-
-WEIGHT_ALONE = "hard_first 2, weight alone"
 
 
 def scores(found: dict[str, Any]) -> str:

@@ -11,7 +11,6 @@ from benchmarks.mechanism.words import (
     noise,
     number,
     percent,
-    seeds,
     span,
     table,
 )
@@ -28,8 +27,11 @@ def page(report: Report) -> str:
 def head(r: Report) -> list[str]:
     s, base = r["settings"], r["stages"]["base"]
     checks = [x["check"] for x in r["stages"].values()]
-    bare, neutral = r["training"]["hard_first 2"], r["real"].get("hard_first, neutral")
-    least, real = r["real"].get("neyman, neutral"), r["real"].get("rollout")
+    bare, real = r["training"]["hard_first 2"], r["real"]
+    paid, neutral, least, alone = (
+        real[name]
+        for name in ("hard_first 2", "hard_first 2, neutral", "neyman, neutral", WEIGHT_ALONE)
+    )
     found = base["allocation"]
     measured = [c["prompts"] for c in checks]
     lines = [
@@ -66,18 +68,12 @@ def head(r: Report) -> list[str]:
         "noise, hard_first's weight curve alone",
         f"  {effect('mean@8', bare['mean']['gain'])},",
         f"  and {effect('pass@8', bare['pass@8']['gain'])}.",
+        f"  Real runs of it ({len(paid['seeds'])} seeds, [reweighting](reweighting/results.md)): "
+        f"{gain(paid['mean']['gain'])} and {gain(paid['pass@8']['gain'])}.",
+        "  With the weight taken out (`neutral`) the same allocation gives "
+        f"{gain(neutral['mean']['gain'])} and {gain(neutral['pass@8']['gain'])}, the weight at "
+        f"uniform n {gain(alone['mean']['gain'])} and {gain(alone['pass@8']['gain'])}.",
     ]
-    if real:
-        lines += [
-            f"  Real runs of it: {gain(real['mean']['gain'])} and {gain(real['pass@8']['gain'])} "
-            f"(seeds {seeds(real)})."
-        ]
-    if neutral:
-        lines += [
-            "  With the weight taken out (`neutral`) the same allocation gives "
-            f"{gain(neutral['mean']['gain'])} and {gain(neutral['pass@8']['gain'])} "
-            f"(seeds {seeds(neutral)})."
-        ]
     drawn = r["rewards"]
     lines += [
         "  With only the rewards drawn: "
@@ -90,17 +86,10 @@ def head(r: Report) -> list[str]:
         f"{span([noise(x, 'best') for x in r['stages'].values()])} times, the square-root law with "
         f"p(1 − p) {span([noise(x, 'neyman, reward p(1-p)') for x in r['stages'].values()])}.",
     ]
-    if least:
-        lines += [
-            "  That reduction, taken alone (`neyman`, `neutral`), gives "
-            f"{gain(least['mean']['gain'])} mean@8 and {gain(least['pass@8']['gain'])} pass@8 "
-            f"(seeds {seeds(least)})."
-        ]
-    if real:
-        lines += [
-            "  (These runs, seed 0 of the scouting among them, are not those of "
-            "[study.md](../study.md), whose tables have their own seeds.)"
-        ]
+    lines += [
+        "  That reduction, taken alone (`neyman`, `neutral`), gives "
+        f"{gain(least['mean']['gain'])} mean@8 and {gain(least['pass@8']['gain'])} pass@8."
+    ]
     law = found["std, prompt"]
     lines += [
         "* **The square-root law holds for `neutral` and unscaled estimators, not for the one that "

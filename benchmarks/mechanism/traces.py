@@ -1,4 +1,4 @@
-"""What recorded runs say: WSE and VarProxy, mixed groups, lead-lag, slopes, regret, scores."""
+"""What recorded runs say: WSE and VarProxy, mixed groups, lead-lag, slopes, regret."""
 
 import json
 from collections import defaultdict
@@ -138,7 +138,6 @@ def recorded(folders: list[Path]) -> dict[str, Any]:
     rows: dict[str, list[dict[str, float]]] = defaultdict(list)
     regrets: dict[str, list[dict[str, float]]] = defaultdict(list)
     memory: dict[str, list[dict[str, float]]] = defaultdict(list)
-    scores: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
     for file in sorted(f for folder in folders for f in folder.glob("*/trace.jsonl")):
         recipe = yaml.safe_load((file.parent / "recipe.yaml").read_text())
         trace = read_trace(file)
@@ -152,25 +151,6 @@ def recorded(folders: list[Path]) -> dict[str, Any]:
             regrets[name].append(regret(trace))
         if trace.header["config"]["replay"]["successes"]:
             memory[name].append(replayed(file.parent))
-        for line in (file.parent / "evals.jsonl").read_text().splitlines():
-            found = json.loads(line)
-            last = found["split"] == "test" and found["step"] == recipe["max_steps"]
-            if last and suite == "arithmetic":
-                scores[name][int(recipe["seed"])] = {
-                    "mean": found["mean@8"], "pass@8": found["pass@8"]
-                }  # fmt: skip
-    real = {}
-    for name, own in sorted(scores.items()):
-        pairs = sorted(own.keys() & scores["grpo"].keys())
-        if not pairs:
-            continue
-        real[name] = {"seeds": pairs} | {
-            metric: {
-                "score": float(np.mean([own[s][metric] for s in own])),
-                "gain": interval([own[s][metric] - scores["grpo"][s][metric] for s in pairs]),
-            }
-            for metric in ("mean", "pass@8")
-        }  # fmt: skip
     return {
         "traces": _means(rows),
         "memory": _means(memory),
@@ -179,7 +159,6 @@ def recorded(folders: list[Path]) -> dict[str, Any]:
             | {key: float(np.mean([row[key] for row in own])) for key in own[0]}
             for name, own in regrets.items()
         },
-        "real": real,
     }
 
 

@@ -36,10 +36,6 @@ def effect(score: str, found: dict[str, Any]) -> str:
     return f"{said} {score}{more} ({gain(found)})"
 
 
-def seeds(found: dict[str, Any]) -> str:
-    return ", ".join(map(str, found["seeds"]))
-
-
 def span(values: list[float | None], form: str = ".2f") -> str:
     known = [v for v in values if v is not None]
     return f"{min(known):{form}} to {max(known):{form}}" if known else "–"
