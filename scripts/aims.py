@@ -9,7 +9,7 @@ from gdro.core.presets import DEFAULT
 MAIN = "same_rate"
 """The study that the README shows first; what another one says follows."""
 HARDER = "same_rate_hard"
-CURVES = "reference"
+CURVES = "curves"
 """A study with runs of the first one's seeds that have the same scores, and curves."""
 ON_CURVES = ("reaches", "at_tokens")
 TUNED = ("adversaries", "hard")

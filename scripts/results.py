@@ -98,7 +98,9 @@ def by_method(studies: list[Path]) -> list[str]:
                 needs = found.get("reaches", {}).get("share")
                 tokens = sum(found["tokens"]) / sum(base["tokens"])
                 rate = given[name]["settings"].get("learning_rate")
+                beta = given[name]["settings"].get("beta") or found["values"].get("beta")
                 label = f"**{name}**" + (f" at {float(rate):g}" if rate else "")
+                label += f", beta {float(beta):g}" if beta else ""
                 rows.append([label, f"{suite} ([{folder.name}]({folder.name}/results.md))",
                              str(len(block["seeds"])), gains[1], gains[0], *gains[2:],
                              f"{needs:.0%}" if needs else "", f"{tokens:.3f}"])  # fmt: skip
