@@ -22,6 +22,8 @@ from gdro.lab.simulate import Population, Training, recorded
 
 SINCE = {"peers": "peers and controls", "controls": "peers and controls", "settings": "settings"}
 """Studies, and what they are judged together with: the same split and seeds."""
+LATER = {"mopps_quarter", "rollout_progress", "prompt_level", "prompt_weights"}
+"""Methods that came into these studies after this was written."""
 
 
 def later(study: str) -> dict[str, tuple[Any, Training, list[Any]]]:
@@ -30,7 +32,7 @@ def later(study: str) -> dict[str, tuple[Any, Training, list[Any]]]:
     rows = pq.read_table(RESULTS / study / "runs.parquet").to_pylist()
     for name, values in methods(study).items():
         own = [r for r in rows if r["method"] == name and r["phase"] == "test" and r["last"]]
-        if own:
+        if own and name not in LATER:
             made = configured(name, {**values, **json.loads(own[0]["values"])})
             found[name] = (*made, [[r["mean"], r["pass"], r["rollouts"]] for r in own])
     return found

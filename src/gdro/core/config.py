@@ -163,7 +163,7 @@ class PromptConfig(Checked):
     weigh: str = setting(
         "none",
         "what weighs the prompts: none (plain GRPO), Prompt-GDRO (weights alone; the presets "
-        "prompt and joint draw hard prompts too, and it is that which helped), each prompt's own "
+        "prompt and joint draw hard prompts as well), each prompt's own "
         "failure rate, the gradient of pass@k, or what hard_first would imply (a control)",
         choices=registry.WEIGH,
     )

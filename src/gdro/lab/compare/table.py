@@ -178,8 +178,9 @@ def parts(results: dict[str, Any]) -> list[Part]:
         Part(title="Contrasts", note=_weights(results), cells=contrasts(results)),
         Part(title=f"Rollouts to {baseline}'s {passed}", note=reach, cells=reached(results)),
         Part(title=f"At {baseline}'s tokens",
-             note=f"as above, each run where it has generated as many tokens as {baseline}'s of "
-             "that seed in all (interpolated; where it generates fewer, at its end)",
+             note="differences as under gains, each run where it has generated as many tokens as "
+             f"{baseline}'s of that seed in all (interpolated; where it generates fewer, at its "
+             "end)",
              cells=at_tokens(results)),
         Part(title="Cost of a run", note=equal + screened, cells=cost(results)),
         Part(title="Curriculum", note=lead, cells=curriculum(results)),
