@@ -198,8 +198,8 @@ def took(studies: list[Path]) -> list[str]:
         "",
         f"{len(runs)} runs of {rollouts / 1e6:.0f} million rollouts and {tokens / 1e6:.0f} million "
         f"generated tokens: {hours / 3600:.0f} hours of training by the clock, one core a run and",
-        "another run beside it. Runs made again with the same scores count once; headroom,",
-        "compare.md and scouting are not in it.",
+        "another run beside it. Runs made again with the same scores count once; headroom and",
+        "scouting are not in it.",
         "",
     ]
 
@@ -216,22 +216,6 @@ def page() -> str:
     lines += questions()
     lines += by_method(studies)
     lines += screened()
-    if results := measured("compare"):
-        rates = sorted({p["values"]["learning_rate"] for m in results["methods"].values()
-                        for p in m["tuning"]}, key=float)  # fmt: skip
-        lines += [
-            f"## Methods at equal rollouts, {len(results['seeds'])} seeds",
-            "",
-            f"`gdro compare {results['recipe']} --methods {','.join(results['methods'])}",
-            f"--seeds {','.join(map(str, results['seeds']))}",
-            f"--grid learning_rate={','.join(rates)} --out F`:",
-            "the same grid for all on the validation split, the test split touched once, the",
-            "last step evaluated (no peak picking). Tuned on seed 0, which is tested too (that is",
-            "refused since). `prompt` and `joint` then weighed prompts and did not draw them.",
-            "Details: [compare.md](compare.md).",
-            "",
-            *verdicts(results),
-        ]
     for folder in studies:
         lines += study_section(folder)
     lines += took(studies)
