@@ -14,6 +14,8 @@ ENDINGS: dict[str, Any] = {"svg": {"Date": None}, "png": {"Software": None}}
 
 DASHES = ("-", "--", ":", "-.")
 COLUMNS = 3
+CHARACTERS = 14
+"""Of a legend, in an inch; an entry's line and space are as wide as seven."""
 
 
 def draw(results: dict[str, Any], folder: Path) -> list[str]:
@@ -66,8 +68,9 @@ def draw(results: dict[str, Any], folder: Path) -> list[str]:
             for axis in list(axes)[len(shown) :]:
                 axis.remove()
             handles, labels = axes[0].get_legend_handles_labels()
+            fit = int(CHARACTERS * figure.get_figwidth() / (max(map(len, labels)) + 7))
             figure.legend(handles, labels, loc="outside lower center", frameon=False,
-                          ncols=min(len(labels), 2 + 2 * across))  # fmt: skip
+                          ncols=max(1, min(len(labels), fit)))  # fmt: skip
             for ending, about in ENDINGS.items():
                 buffer = io.BytesIO()
                 figure.savefig(buffer, format=ending, dpi=150, metadata=about)
