@@ -8,12 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.special import beta
+from tests.core.allocate.batches import RNG, config, make_batch, setting
 
 from gdro.core.aggregation import gradient_scale
 from gdro.core.allocate.progress import Progress, progress
-from gdro.core.config import ControllerConfig
-from gdro.core.policy import Batch, Setting
-from gdro.core.weigh.adversary import Adversary
 
 
 @pytest.mark.parametrize("std_scaled", [True, False])
@@ -41,15 +39,8 @@ def test_what_a_group_makes_of_a_gradient_is_concave_in_its_size(p, n):
 
 
 def test_progress_maximises_what_pass_at_k_is_expected_to_gain():
-    p = np.array([0.02, 0.3, 0.5, 0.99])
-    batch = Batch(
-        bin_P=np.zeros(4, int), p_P=p, a_P=6 * p, b_P=6 * (1 - p), weight_P=np.ones(4),
-        variance_B=np.ones(10), lo_P=np.full(4, 2), hi_P=np.full(4, 7), budget=15,
-    )  # fmt: skip
-    config = ControllerConfig.from_dict({"rollout.k": 4})
-    adversary = Adversary(config.prompt, 10)
-    setting = Setting(config=config, num_bins=10, n_mean=4, std_scaled=True, adversary=adversary)
-    n = Progress(setting).allocate(batch, np.random.default_rng(0))
+    batch = make_batch([0.02, 0.3, 0.5, 0.99], n_max=7, budget=15)
+    n = Progress(setting(config(k=4))).allocate(batch, RNG(0))
     gain = progress(batch.a_P, batch.b_P, 4, 7)
 
     def worth(m):
