@@ -38,6 +38,11 @@ SHA256 = {
         "validation": "9b70b9d5a88bf71566c0294d29be53ff1c319fdf54ade76a9daed8fe184792d2",
         "test": "36d4205f482869b672b3607fcf7f870b7c95d3b129975411a254bbc059524a4c",
     },
+    "arithmetic/skewed": {
+        "train": "009f09c10a195f3b2de73468f76c8f2ef459f0143f4af59019d22584c66c791b",
+        "validation": "3f585b3d3a9939f79243e62c564372b921b9df39916379c259e687ba55498fd2",
+        "test": "29f18386f65518714b49df5790c88572e9a6ab789b57f6ec3b4280f283525712",
+    },
     "arithmetic/transfer": {
         "train": "db377c1f365ba4f514e9b0bfcc2e38cd363615550c1abf58020b02bb242be12d",
         "validation": "f0b9d1599fe77c37df8903f2f2914efc97eea0ac447866c43095c32715f9ff45",
@@ -111,6 +116,16 @@ def test_held_out_families_are_the_tests_alone(name):
     drawn = {s: {row["family"] for row in suite.generate(s)} for s in DEFAULT_SIZES}
     assert drawn["test"] == suite.held_out
     assert drawn["train"] == drawn["validation"] == set(suite.families) - suite.held_out
+
+
+def test_training_alone_has_few_of_the_rare_families():
+    suite, plain = find("arithmetic/skewed"), find("arithmetic")
+    drawn = Counter(row["family"] for row in suite.generate("train", 270))
+    assert set(drawn) == set(suite.families)
+    for family, count in drawn.items():  # 27 turns: 4 families have 6 each, 3 have one
+        assert count == pytest.approx(10 if family in suite.rare else 60, abs=6), family
+    assert suite.generate("test") == plain.generate("test")
+    assert suite.generate("validation") == plain.generate("validation")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -31,6 +31,12 @@ SUITES = (
     _suite(name="arithmetic/hard", mix=(0.15, 0.10, 0.12, 0.20, 0.43)),
     # Each has a relative that is trained on: columns as in addition, a state as in operators.
     _suite(name="arithmetic/transfer", mix=MIX, held_out=frozenset({"subtraction", "product"})),
+    # The rare ones are those that GRPO is worst at, so that difficulty and frequency pull apart.
+    _suite(
+        name="arithmetic/skewed",
+        mix=MIX,
+        rare=frozenset({"operators", "product", "base_conversion"}),
+    ),
 )
 
 generate, load = SUITES[0].generate, SUITES[0].load

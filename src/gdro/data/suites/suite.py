@@ -22,6 +22,9 @@ DEFAULT_SIZES = {"train": 960, "validation": 256, "test": 512}
 _BUCKETS = {"warm_start": range(40), "train": range(40, 65)}
 _BUCKETS |= {"validation": range(65, 75), "test": range(75, 100)}
 
+COMMON = 6
+"""Problems of a family in training for one of a rare family."""
+
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
 """The step that spreads a Kronecker sequence most evenly."""
 
@@ -44,6 +47,8 @@ class Suite:
         vocabulary: every word of the collection, in a fixed order; the tokenizer is this list.
         max_completion_tokens: tokens of the longest answer and its end mark.
         held_out: families that are the test's alone; none: every split has all families.
+        rare: families of which training has one problem for `COMMON` of any other; validation and
+            test have as many of each.
     """
 
     name: str
@@ -52,6 +57,7 @@ class Suite:
     vocabulary: tuple[str, ...]
     max_completion_tokens: int
     held_out: frozenset[str] = frozenset()
+    rare: frozenset[str] = frozenset()
 
     @property
     def collection(self) -> str:
@@ -64,6 +70,14 @@ class Suite:
             return tuple(self.families)
         return tuple(f for f in self.families if (f in self.held_out) == (split == "test"))
 
+    def _turns(self, split: str) -> Iterator[str]:
+        """The families in the order in which they have their turns, over and over."""
+        families = self.families_of(split)
+        if split != "train" or not self.rare:
+            return cycle(families)
+        common = [family for family in families if family not in self.rare]
+        return cycle([*common * (COMMON - 1), *families])
+
     def problems(self, split: str, seed: int = 0) -> Iterator[Problem]:
         """An endless seeded stream of a split's problems; one may come twice.
 
@@ -73,9 +87,8 @@ class Suite:
         """
         rng = random.Random(f"{split}-{seed}")
         bounds = list(accumulate(self.mix))
-        families = self.families_of(split)
-        positions = {family: rng.random() for family in families}
-        for family in cycle(families):
+        positions = {family: rng.random() for family in self.families_of(split)}
+        for family in self._turns(split):
             positions[family] = (positions[family] + _GOLDEN_RATIO) % 1
             level = 1 + min(bisect(bounds, positions[family] * bounds[-1]), len(bounds) - 1)
             problem = self.families[family](rng, level)
