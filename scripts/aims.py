@@ -64,12 +64,12 @@ def aims() -> list[str]:
     return [
         "## The aims",
         "",
-        "Yes: of a gain, the point is there and the interval above zero; not down: the point is",
-        "not below zero; of rollouts, all of the interval is at 60% or below. All methods at the",
-        "rate of GRPO, eight seeds; curves were taken on the harder mix, and of the default on",
-        "the frozen one.",
-        f"`{DEFAULT}` is the default: chosen on these runs, by a rule that was written down before",
-        "(study.md, part 14); one seed had tuned it to a higher rate than that of GRPO.",
+        "*Yes*: for a gain, the point estimate reaches it and the interval is above zero; for *not",
+        "down*, the point estimate is not negative; for rollouts, the whole interval is at 60% or",
+        "below. Eight seeds, all methods at GRPO's learning rate; curves exist for the harder mix,",
+        "and for the default on the frozen one.",
+        f"`{DEFAULT}` was made the default on these runs, by a rule fixed beforehand (study.md,",
+        "part 14); its own tuning, on one seed, had chosen a higher learning rate.",
         *room(k),
         "",
         *table(["aim", "frozen mix", "harder mix"], rows),
@@ -122,7 +122,7 @@ def reached(block: dict[str, Any], method: str, metric: str, least: float) -> st
         found = found["difference"][metric]["relative"]
     there = found["mean"] >= least and (found["low"] > 0 or least == 0)
     down = least == 0 and found["high"] < 0
-    said = "yes" if there else "**no**" if least or down else "not told apart"
+    said = "yes" if there else "**no**" if least or down else "not significant"
     return f"{said}: {found['mean']:+.1%} [{found['low']:+.1%}, {found['high']:+.1%}]"
 
 
@@ -154,10 +154,10 @@ def screened() -> list[str]:
     lines = [
         "## Screening",
         "",
-        "Every other method, two seeds on the validation split, at GRPO's rate, no rate or knob",
-        "tuned: points relative to GRPO's, to tell what is far off. A run has a deviation of about",
-        ".03. Those that filter or fill up (`dapo`, `reinforce_ada`) have fewer steps of the same",
-        "rollouts. In `screening` `prompt` and `joint` weigh and do not draw; in `fresh` `default`",
+        "All methods tried, two seeds on the validation split, at GRPO's learning rate, untuned:",
+        "gains over GRPO, enough to see what is far off (a run's score has a standard deviation of",
+        "about .03). Methods that generate in rounds (`dapo`, `reinforce_ada`) take fewer steps at",
+        "the same rollouts. In `screening`, `prompt` and `joint` only weigh; in `fresh`, `default`",
         "is `joint_replay`.",
         "",
     ]

@@ -13,9 +13,9 @@ def questions() -> list[str]:
     lines = [
         "## What a part is worth",
         "",
-        "Contrasts of methods at the same rollouts, rate and seeds, relative to GRPO's score, with",
-        "95% intervals over seeds; **bold** where zero is left out. One by one: of twenty true",
-        "zeros one would be. Where a row says *this, not that*, a plus is for this.",
+        "Differences between methods at equal rollouts, learning rate and seeds, as a percentage",
+        "of GRPO's score, with 95% intervals over seeds, not corrected for multiple comparisons;",
+        "**bold** where zero is excluded. In rows *this, not that*, plus means *this* is better.",
         "",
     ]
     rows = []

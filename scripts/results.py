@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 from aims import CURVES, DEFAULT, HARDER, MAIN, TUNED, aims, elsewhere_in_short, screened
 from costs import controller, verl_driver
-from questions import questions
+from questions import cell, questions
 from raw import HERE, measured, suites_of, table
 from rich.console import Console
 
@@ -36,38 +36,30 @@ LIMITS = HERE / "limits.yaml"
 """When a method fails: written by hand, from the studies beside it."""
 
 
-def verdicts(results: dict[str, Any]) -> list[str]:
-    """One sentence a method: what the intervals allow to say."""
-    baseline, k, seeds = results["baseline"], results["k"], results["seeds"]
-    labels = {f"pass@{k}": f"pass@{k}", f"mean@{k}": f"mean@{k}"}
-    labels[f"worst_family_mean@{k}"] = f"mean@{k} of the worst family"
-    rate = results["methods"][baseline]["values"].get("learning_rate")
-    against = f"{baseline}{f' at {rate}' if rate else ''}, {len(seeds)} seeds"
-    lines = []
-    for name, found in results["methods"].items():
-        if name == baseline:
-            continue
-        said = []
-        for metric, label in labels.items():
-            if gap := found["difference"].get(metric):
-                base = sum(results["methods"][baseline][metric]) / len(seeds)
-                said.append(f"{label} {told(gap)}, {gap['mean'] / base:+.1%} relative)")
-        if (needs := found.get("reaches", {})).get("share"):
-            ends = [needs[end] for end in ("low", "high")]
-            words = ", ".join("never" if end is None else f"{100 * end:.0f}" for end in ends)
-            share = f"{needs['share']:.0%} [{words}]"
-            said.append(f"{baseline}'s final pass@{k} with {share} of its rollouts")
-        lines.append(f"* **{name}** against {against}: {'; '.join(said)}.")
-    return [*lines, ""]
+def gains(block: dict[str, Any]) -> list[str]:
+    """A row a method: gains over the baseline; bold where the interval excludes zero."""
+    k, first = block["k"], block["baseline"]
+    metrics = [f"{m}@{k}" for m in ("pass", "mean", "worst_family_mean")]
+    curves = any(found.get("reaches") for found in block["methods"].values())
+    head = [f"{len(block['seeds'])} seeds", f"pass@{k}", f"mean@{k}", "worst family"]
+    rows = []
+    for name, found in block["methods"].items():
+        if name == first:
+            cells = [f"{sum(found[m]) / len(found[m]):.3f}" for m in metrics]
+        else:
+            cells = [cell(found["difference"][m]) for m in metrics]
+        rows.append([f"`{name}`", *cells, *[reached(found) if name != first else ""] * curves])
+    return table([*head, *[f"rollouts to {first}'s pass@{k}"] * curves], rows)
 
 
-def told(gap: dict[str, Any]) -> str:
-    """`higher (+0.1 [+0.0, +0.2]`, with the bracket left open; one seed has no interval."""
-    mean, low, high = (gap[end] for end in ("mean", "low", "high"))
-    if low is None:
-        return f"of one seed ({mean:+.3f}"
-    word = "higher" if low > 0 else "lower" if high < 0 else "not told apart"
-    return f"{word} ({mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+def reached(found: dict[str, Any]) -> str:
+    """Share of its rollouts by which a method has the baseline's last pass@k, with its interval."""
+    needs = found.get("reaches", {})
+    if not needs.get("share"):
+        return ""
+    ends = [needs[end] for end in ("low", "high")]
+    words = ", ".join("never" if end is None else f"{100 * end:.0f}" for end in ends)
+    return f"{needs['share']:.0%} [{words}]"
 
 
 def by_method(studies: list[Path]) -> list[str]:
@@ -97,7 +89,6 @@ def by_method(studies: list[Path]) -> list[str]:
                 shown[name, suite] |= scores
                 gains = [relative(gap, base[m]) for m, gap in found["difference"].items()]
                 again = curves["methods"].get(name, {}) if folder.name == MAIN else {}
-                needs = (found | again).get("reaches", {}).get("share")
                 tokens = sum(found["tokens"]) / sum(base["tokens"])
                 rate = given[name]["settings"].get("learning_rate")
                 beta = given[name]["settings"].get("beta") or found["values"].get("beta")
@@ -105,15 +96,15 @@ def by_method(studies: list[Path]) -> list[str]:
                 label += f", beta {float(beta):g}" if beta else ""
                 rows.append([label, f"{suite} ([{folder.name}]({folder.name}/results.md))",
                              str(len(block["seeds"])), gains[1], gains[0], *gains[2:],
-                             f"{needs:.0%}" if needs else "", f"{tokens:.3f}"])  # fmt: skip
+                             reached(found | again), f"{tokens:.3f}"])  # fmt: skip
     said = [f"* **{name}**: {words}" for name, words in limits.items()]
     return [
         "## By method",
         "",
         "Gain over each study's own GRPO at equal rollouts, relative, with its 95% interval over",
         "seeds; rollouts: to reach GRPO's final pass@8, where curves were taken; tokens generated,",
-        "relative to GRPO's. Processor time of our hooks and the controller: below. Intervals are",
-        "one by one: of twenty true zeros one would be left out by chance. Studies of one suite at",
+        "relative to GRPO's. Intervals are not corrected for multiple comparisons: of twenty true",
+        "zeros, one would look significant by chance. Studies of one suite at",
         "the same seeds share GRPO's runs, so their gains are not independent. In `reference` GRPO",
         "has a reference model too; `curves` has the same runs against GRPO without one.",
         "",
@@ -147,22 +138,16 @@ def study_section(folder: Path) -> list[str]:
         "curves on the test prompts, of which the last step counts" if curves else "the last step"
     )
     lines += [
-        f"{trials}; {when}. Tables: [{page}]({page});",
-        "what was expected, and what it means: [study.md](../study.md).",
+        f"{trials}; {when}. All tables: [{page}]({page}).",
         "",
     ]
     for suite, block in results["suites"].items():
         fair = "" if block["equal_rollouts"] else " **Not at equal rollouts.**"
         lines += [f"On {suite}:{fair}", ""]
         if (seeds := len(block["seeds"])) < FEWEST:
-            lines += [f"{seeds} of its seeds so far: for choosing, not for saying.", ""]
-            continue
-        lines += verdicts(block)
-        for name, found in block["contrasts"].items():
-            weights = " ".join(f"{w:+g} {method}" for method, w in found["weights"].items())
-            gaps = [f"{m} {told(gap)})" for m, gap in found["difference"].items()]
-            lines += [f"* {name} ({weights}): {'; '.join(gaps)}."]
-        lines += [""] * bool(block["contrasts"])
+            lines += [f"{seeds} seeds: exploratory, no conclusions are drawn from it.", ""]
+        else:
+            lines += gains(block)
     for figure in sorted(folder.glob("*.svg")):
         lines += [f"![{figure.stem}]({folder.name}/{figure.name})", ""]
     return lines
@@ -283,21 +268,20 @@ def spread(values: list[float]) -> str:
 def in_short() -> str:
     """README.md with the results of the two mixes and elsewhere in their place."""
     (main,) = measured(f"{MAIN}/results")["suites"].values()
-    said = "\n".join(verdicts(main)).strip()
+    said = "\n".join(gains(main)).strip()
     for suite, block in measured(f"{HARDER}/results")["suites"].items():
-        lead = f"On {suite}, a harder mix of such problems, at the same rate, not tuned on it:"
-        said += "\n".join(["\n", lead, "", *verdicts(block)]).rstrip()
+        lead = f"On `{suite}`, a harder mix, at the same learning rate, not tuned on it:"
+        said += "\n".join(["\n", lead, "", *gains(block)]).rstrip()
     (own,) = suites_of(TUNED[0]).values()
     gap = own["methods"][DEFAULT]["difference"][f"pass@{own['k']}"]["relative"]
     said += (
-        f"\n\n`{DEFAULT}` at the higher rate that one seed had tuned it to: pass@{own['k']} "
-        f"{gap['mean']:+.1%} [{gap['low']:+.1%}, {gap['high']:+.1%}] on the first mix.\n\n"
+        f"\n\nAt its own tuned learning rate (1.2e-3, one seed) `{DEFAULT}` has pass@{own['k']} "
+        f"{gap['mean']:+.1%} [{gap['low']:+.1%}, {gap['high']:+.1%}] on the first mix. "
     )
-    needs = suites_of(CURVES)["arithmetic"]["methods"][DEFAULT]["reaches"]
-    share = f"{needs['share']:.0%} [{100 * needs['low']:.0f}, {100 * needs['high']:.0f}]"
+    needs = reached(suites_of(CURVES)["arithmetic"]["methods"][DEFAULT])
     said += (
-        f"`{DEFAULT}` has grpo's final pass@{own['k']} on the first mix with {share} of its "
-        "rollouts ([curves](docs/results/curves/results.md)).\n\n"
+        f"At GRPO's it reaches\nGRPO's final pass@{own['k']} there with {needs} of its rollouts "
+        "([curves](docs/results/curves/results.md)).\n\n"
     )
     said += "\n".join(elsewhere_in_short()).rstrip()
     block = re.compile(r"(<!-- results -->\n).*(<!-- /results -->)", re.S)

@@ -225,7 +225,12 @@ class RolloutConfig(Checked):
     n_min: int = setting(
         2, "fewest rollouts of a prompt; a group of one has no advantage", ge=2, le=4096
     )
-    n_max: int = setting(12, "most rollouts of a prompt", ge=2, le=4096)
+    n_max: int = setting(
+        12,
+        "most rollouts of a prompt; trainers default to three times the mean, if more",
+        ge=2,
+        le=4096,
+    )
     power: float = setting(2.0, "hard_first: n proportional to (1 - p)^power", ge=0, le=16)
     k: int = setting(8, "progress: k of pass@k", ge=1, le=1024)
     quotas: tuple[float, ...] | None = setting(
@@ -261,7 +266,7 @@ class RolloutConfig(Checked):
         4, "reinforce_ada: rounds of generation of a step, the first included", ge=2, le=100
     )
     exit: Literal["balanced", "positive"] = setting(
-        "balanced", "reinforce_ada: what a prompt must have to leave, half of each or one right"
+        "balanced", "reinforce_ada: a prompt stops at half right and half wrong, or at one right"
     )
 
     def __post_init__(self) -> None:
