@@ -27,7 +27,7 @@ import yaml
 
 from gdro.core.errors import ConfigError, DataError, UnsupportedError
 
-LOCK = ".lock"
+LOCK, CHECKPOINT = ".lock", "checkpoint-"
 
 LOOKED_AT = ("output_dir", "eval_base", "report_to", "heatmap_every")
 """Settings that change nothing of a run's result: they may change when it is continued."""
@@ -200,7 +200,8 @@ class RunFolder:
         """Claims the folder for a run of `recipe`.
 
         Returns:
-            The checkpoint to continue from; None is a run from the start.
+            The checkpoint to continue from; None is a run from the start, or one that is finished
+            and is left as it is.
 
         Raises:
             ConfigError: if the folder holds a run and `resume` is not given, holds another run, or
@@ -223,12 +224,14 @@ class RunFolder:
             )
         self.check_same(recipe)
         self._lock()
+        if self.finished:
+            return None
         checkpoint = self.last_checkpoint()
         if checkpoint is None:
             self._clear()
             self._begin(recipe)
-        elif not self.finished:
-            self._rewind(int(checkpoint.name.rpartition("-")[2]))
+        else:
+            self._rewind(int(checkpoint.name.removeprefix(CHECKPOINT)))
         return checkpoint
 
     def _lock(self) -> None:
@@ -283,11 +286,12 @@ class RunFolder:
 
     def last_checkpoint(self) -> Path | None:
         """The latest whole checkpoint; halves that a crash left behind are removed."""
-        checkpoints = [(int(p.name.rpartition("-")[2]), p) for p in self.path.glob("checkpoint-*")]
-        for _, path in sorted(checkpoints, reverse=True):
+        steps = [p.name.removeprefix(CHECKPOINT) for p in self.path.glob(f"{CHECKPOINT}*/")]
+        for step in sorted((step for step in steps if step.isdecimal()), key=int, reverse=True):
+            path = self.path / f"{CHECKPOINT}{step}"
             try:  # transformers writes this file last
-                json.loads((path / "trainer_state.json").read_text())
-            except (OSError, ValueError):
+                json.loads((path / "trainer_state.json").read_bytes())
+            except (FileNotFoundError, ValueError):
                 shutil.rmtree(path)
             else:
                 return path
