@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gdro.core.errors import ConfigError, DataError
+from gdro.core.tree import leaves
 from gdro.evals.engines.base import Key, Sample
 
 PIECE = 1 << 14
@@ -75,8 +76,8 @@ class Store:
 
     def _difference(self, settings: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
         """The first setting that differs from what is stored, with both values."""
-        given = _leaves(json.loads(json.dumps(settings)))
-        stored = _leaves({k: v for k, v in self.settings.items() if k != SESSIONS})
+        given = leaves(json.loads(json.dumps(settings)))
+        stored = leaves({k: v for k, v in self.settings.items() if k != SESSIONS})
         for name in {**stored, **given}:
             if stored.get(name) != given.get(name):
                 return name, stored.get(name), given.get(name)
@@ -244,11 +245,3 @@ def _write(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(spare, path)
-
-
-def _leaves(tree: Mapping[str, Any], room: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for name, value in tree.items():
-        inner = isinstance(value, dict)
-        leaves |= _leaves(value, f"{room}{name}.") if inner else {f"{room}{name}": value}
-    return leaves

@@ -1,11 +1,11 @@
 """The page of one run: its figures, tables and numbers."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from gdro.core.config import ControllerConfig
+from gdro.core.tree import leaves
 from gdro.report.allocation import frontier, mixed, noise, price, slope
 from gdro.report.bins import dynamics, late_means, snapshots, triptych
 from gdro.report.content import Content, sort_out
@@ -102,7 +102,7 @@ def _config(run: Run) -> list[dict[str, Any]]:
     """Every leaf of the controller's configuration; `changed` where it is not the default."""
     if run.trace is None or not run.trace.header.get("config"):
         return []
-    default = dict(_leaves(ControllerConfig().to_dict()))
+    default = leaves(ControllerConfig().to_dict())
     top = {"n_mean": run.trace.header.get("n_mean")}
     return [
         {
@@ -111,17 +111,9 @@ def _config(run: Run) -> list[dict[str, Any]]:
             "default": _value(default.get(path)),
             "changed": path in default and default[path] != value,
         }
-        for path, value in _leaves(top | run.trace.header["config"])
+        for path, value in leaves(top | run.trace.header["config"]).items()
     ]
 
 
 def _value(value: Any) -> str:
     return clean(value if isinstance(value, str) else json.dumps(value), 200)
-
-
-def _leaves(tree: Mapping[str, Any], room: str = "") -> list[tuple[str, Any]]:
-    found = []
-    for key, value in tree.items():
-        path = f"{room}{key}"
-        found += _leaves(value, f"{path}.") if isinstance(value, dict) else [(path, value)]
-    return found
