@@ -1,11 +1,13 @@
 """The folder of a run: what is taken for its own, and what is left alone."""
 
-import json
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 
+from gdro.core.errors import ConfigError
 from gdro.lab.folder import RunFolder
+from gdro.lab.recipe import read_settings, resolve
 
 RECIPE = {"seed": 1}
 
@@ -57,3 +59,17 @@ def test_only_the_halves_of_checkpoints_are_removed(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="Input/output error"):
         folder.last_checkpoint()
     assert last.exists()
+
+
+def test_a_setting_that_did_not_exist_when_the_run_was_made_is_its_default(tmp_path):
+    settings = resolve(read_settings("arithmetic")).settings
+    earlier = deepcopy(settings)
+    del earlier["verify_tolerance"], earlier["gdro"]["rollout"]["power"]
+    folder = RunFolder(tmp_path / "a")
+    folder.open(earlier, resume=False)
+    folder.check_same(settings)
+    with pytest.raises(ConfigError, match=r"holds a run with verify_tolerance = 0.0, got 0.1"):
+        folder.check_same(settings | {"verify_tolerance": 0.1})
+    settings["gdro"]["rollout"]["power"] = 2.5
+    with pytest.raises(ConfigError, match=r"holds a run with gdro.rollout.power = 2.0, got 2.5"):
+        folder.check_same(settings)

@@ -26,6 +26,8 @@ from typing import IO, Any
 import yaml
 
 from gdro.core.errors import ConfigError, DataError, UnsupportedError
+from gdro.core.tree import leaves
+from gdro.lab.recipe import default_settings, read_mapping
 
 LOCK, CHECKPOINT = ".lock", "checkpoint-"
 
@@ -270,13 +272,17 @@ class RunFolder:
     def check_same(self, recipe: Mapping[str, Any]) -> None:
         """That the folder's run is one of `recipe`; what is `LOOKED_AT` is no part of that.
 
+        A setting that one of the two lacks is what it is by default there: a later gdro may have
+        more of them.
+
         Raises:
             ConfigError: naming the setting that differs.
         """
         if not self.recipe.exists():
             raise ConfigError(f"{self.path} holds a run without its {self.recipe.name}")
-        stored = _leaves(yaml.safe_load(self.recipe.read_text()))
-        given = _leaves(recipe)
+        usual = leaves(default_settings())
+        stored = usual | leaves(read_mapping(self.recipe))
+        given = usual | leaves(recipe)
         for key in {**stored, **given}:
             if key not in LOOKED_AT and stored.get(key) != given.get(key):
                 raise ConfigError(
@@ -315,11 +321,3 @@ class RunFolder:
         first = step // SAMPLES_PER_FILE * SAMPLES_PER_FILE
         for row in rows:
             append_jsonl(self.samples / f"{first:06d}.jsonl", {"step": step} | row)
-
-
-def _leaves(tree: Mapping[str, Any], room: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        inner = isinstance(value, dict)
-        leaves |= _leaves(value, f"{room}{key}.") if inner else {f"{room}{key}": value}
-    return leaves

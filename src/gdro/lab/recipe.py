@@ -329,6 +329,13 @@ def resolve(settings: Mapping[str, Any], flags: Sequence[str] = (), name: str = 
     return Recipe(name=name, run=run, model=model, training=training, settings=in_force)
 
 
+def default_settings() -> dict[str, Any]:
+    """What `Recipe.settings` always has, as it is where nothing else is given."""
+    from gdro.core.config import ControllerConfig
+
+    return dataclasses.asdict(RunArguments()) | {"gdro": ControllerConfig().to_dict()}
+
+
 def _hardware_defaults(known: set[str], given: Mapping[str, Any]) -> dict[str, Any]:
     """On a machine without a GPU, what TRL's defaults take for granted is off."""
     import torch
