@@ -110,4 +110,15 @@ def test_broken_files(tmp_path, text):
 
 def test_missing_file_names_the_shipped_ones():
     with pytest.raises(ConfigError, match="arithmtic: no such recipe file; .* arithmetic, gsm8k"):
+def test_a_folder_that_is_no_run_does_not_hide_a_shipped_recipe(tmp_path, monkeypatch):
+    shipped = read_settings("arithmetic")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "arithmetic").mkdir()
+    assert read_settings("arithmetic") == shipped
+    (tmp_path / "arithmetic" / "recipe.yaml").write_text("seed: 3\n")
+    assert read_settings("arithmetic") == {"seed": 3, "output_dir": "arithmetic"}
+    with pytest.raises(ConfigError, match="no such recipe file"):
+        read_settings(tmp_path)
+
+
         read_settings("arithmtic")

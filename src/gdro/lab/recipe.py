@@ -143,15 +143,16 @@ def read_settings(recipe: str | Path) -> dict[str, Any]:
         ConfigError: if there is none, or it is not a YAML mapping.
     """
     path = Path(recipe)
-    if path.is_dir():
-        path = path / "recipe.yaml"
-    elif not path.exists() and (RECIPES / f"{recipe}.yaml").exists():
-        path = RECIPES / f"{recipe}.yaml"
+    within, shipped = path / "recipe.yaml", RECIPES / f"{recipe}.yaml"
+    if within.is_file():
+        path = within
+    elif not path.is_file() and shipped.is_file():  # a folder of its name hides it not
+        path = shipped
     if not path.is_file():
-        shipped = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
-        raise ConfigError(f"{recipe}: no such recipe file; shipped with gdro are {shipped}")
+        names = ", ".join(sorted(p.stem for p in RECIPES.glob("*.yaml")))
+        raise ConfigError(f"{recipe}: no such recipe file; shipped with gdro are {names}")
     settings = flat_settings(read_mapping(path), str(path))
-    if Path(recipe).is_dir():  # the run that is named, wherever it was begun
+    if path == within:  # the run that is named, wherever it was begun
         settings["output_dir"] = str(recipe)
     return settings
 
