@@ -191,6 +191,7 @@ def test_a_mistake_shows_before_anything_runs(tmp_path, here):
         ({"grid": {"learning_rate": ["1e-4", 0.0001]}}, "must be a list of distinct"),
         ({"grid": {"gdro_difficulty_edges": ["[0.3]", "[0.3]"]}}, "must be a list of distinct"),
         ({"methods": {"grpo": {"gdro_preset": "gpro"}}}, "gpro is no preset; did you mean grpo"),
+        ({"methods": {"a": {"gdro_preset": ["grpo"]}}}, r"gdro_preset \['grpo'\] is no preset"),
         ({"grid_seeds": [1, 9]}, "share 1: a run that was chosen by would be tested"),
         (
             {"settings": {"gdro_rollout_allocator": "hard_first"}},

@@ -92,6 +92,8 @@ def test_flags_win_and_null_is_none():
         ({}, ["stray"], "stray is no flag"),
         ({"reward_funcs": []}, [], "reward_funcs must name at least one"),
         ({"model_name_or_path": None}, [], "model_name_or_path is missing"),
+        ({"max_steps": None}, [], "max_steps must have a value, got null"),
+        ({"no_eval_before": None}, [], "no_eval_before must have a value, got null"),
     ],
 )
 def test_errors_name_the_setting(settings, flags, message):
@@ -108,8 +110,6 @@ def test_broken_files(tmp_path, text):
         read_settings(tmp_path / "a.yaml")
 
 
-def test_missing_file_names_the_shipped_ones():
-    with pytest.raises(ConfigError, match="arithmtic: no such recipe file; .* arithmetic, gsm8k"):
 def test_a_folder_that_is_no_run_does_not_hide_a_shipped_recipe(tmp_path, monkeypatch):
     shipped = read_settings("arithmetic")
     monkeypatch.chdir(tmp_path)
@@ -121,4 +121,6 @@ def test_a_folder_that_is_no_run_does_not_hide_a_shipped_recipe(tmp_path, monkey
         read_settings(tmp_path)
 
 
+def test_missing_file_names_the_shipped_ones():
+    with pytest.raises(ConfigError, match="arithmtic: no such recipe file; .* arithmetic, gsm8k"):
         read_settings("arithmtic")

@@ -97,6 +97,15 @@ def test_unscaled_advantages_are_replayed_unscaled(tmp_path):
         assert right < 0.05 < 0.09 < other_way
 
 
+def test_a_trace_that_does_not_say_its_mean_rollouts_is_an_error(recorded):
+    trace = read_trace(recorded / "joint" / "trace.jsonl")
+    header = {name: value for name, value in trace.header.items() if name != "n_mean"}
+    bare = Trace(header=header, records=trace.records)
+    for preset in ("rollout", None):
+        with pytest.raises(DataError, match="does not say n_mean"):
+            replay(bare, other(bare, preset, {}))
+
+
 def test_a_trace_without_the_bins_counts_is_an_error(recorded):
     trace = read_trace(recorded / "joint" / "trace.jsonl")
     config = other(trace, None, {})

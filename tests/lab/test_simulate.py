@@ -319,6 +319,7 @@ def test_a_mistake_is_named(flags, message, capsys):
         ("seeds: [0, 1]", "seeds must be a number of seeds"),
         ("seeds: '4'", "seeds must be a number of seeds"),
         ("methods: {hard3: nothing}", "preset must be one of"),
+        ("methods: {a: {preset: [1]}}", "methods.a: preset must be a name, got [1]"),
         ("methods: [grpo, grpo]", "methods must be distinct"),
         ("methods: []", "at least one method"),
         ("methods: {a: {preset: grpo, gdro_preset: joint}}", "methods.a: preset stands twice"),

@@ -14,7 +14,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import yaml
 
@@ -238,6 +239,8 @@ class _Parser:
         self.classes: list[Any] = [RunArguments, ModelConfig, GDROConfig]
         self.parser = Parser(self.classes, allow_abbrev=False, add_help=False)
         self.known = {a.dest for a in self.parser._actions}
+        hints = [hint for kind in self.classes for hint in get_type_hints(kind).items()]
+        self.nullable = {name for name, kind in hints if NoneType in get_args(kind)}
         self.negations = {
             option.lstrip("-").replace("-", "_"): a.dest
             for a in self.parser._actions
@@ -262,6 +265,8 @@ class _Parser:
 
     def typed(self, name: str, value: Any) -> Any:
         """A YAML value read as the flag of that name would be: `1e-4` is a number there too."""
+        if value is None and self.negations.get(name, name) not in self.nullable:
+            raise ConfigError(f"{name} must have a value, got null")
         if value is None or value == []:
             return value
         if isinstance(value, Mapping):

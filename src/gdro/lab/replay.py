@@ -78,7 +78,8 @@ def other(trace: Trace, preset: str | None, changes: dict[str, Any]) -> Controll
 
     Raises:
         UnsupportedError: if a change is one of difficulty: the bins stay those of the trace.
-        DataError: if the trace does not say its configuration and no preset is given.
+        DataError: if the trace does not say its configuration and no preset is given, or a preset
+            is and the trace does not say its mean rollouts.
     """
     changes = {path_of(name): value for name, value in changes.items()}
     for path in changes:
@@ -89,11 +90,17 @@ def other(trace: Trace, preset: str | None, changes: dict[str, Any]) -> Controll
         raise DataError("the trace does not say its configuration: give --gdro_preset")
     rooms = recorded
     if preset is not None:
-        n_mean = float(trace.header["n_mean"])
-        rooms = method(preset, {}, n_mean).to_dict()
+        rooms = method(preset, {}, _n_mean(trace)).to_dict()
         rooms |= {"difficulty": recorded.get("difficulty", rooms["difficulty"])}
     values = {f"{room}.{name}": v for room, part in rooms.items() for name, v in part.items()}
     return ControllerConfig.from_dict(values | changes)
+
+
+def _n_mean(trace: Trace) -> float:
+    """Mean rollouts of a prompt, as the trace's header says."""
+    if trace.header.get("n_mean") is None:
+        raise DataError("the trace does not say n_mean, the mean rollouts of a prompt")
+    return float(trace.header["n_mean"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,10 +161,11 @@ def replay(trace: Trace, config: ControllerConfig, seed: int = 0) -> Replay:
     Raises:
         UnsupportedError: if the trace or the configuration generates in rounds, chooses prompts,
             or the configuration needs losses or scores, which a trace has not.
-        DataError: if the trace lacks the bins' prompts or mean correct, or bins that are online.
+        DataError: if the trace lacks its mean rollouts, the bins' prompts or mean correct, or bins
+            that are online.
     """
     _check(trace, config)
-    n_mean, scaled = float(trace.header["n_mean"]), trace.header.get("std_scaled", True)
+    n_mean, scaled = _n_mean(trace), trace.header.get("std_scaled", True)
     controller = Controller(config, n_mean=n_mean, seed=seed, std_scaled=scaled)
     controller.difficulty = placed = _Placed(config.difficulty)
     controller.method = Method(config, placed, n_mean, controller.std_scaled)

@@ -68,11 +68,11 @@ def train(recipe: Recipe, *, resume: bool = False, console: Console | None = Non
     if finished:
         console.print(f"{folder.path}: finished already")
         return folder.path
-    if main:
-        started = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-        folder.update(**started | folder.about | _about(recipe))
-        console.print(data.table, markup=False, highlight=False)
     try:
+        if main:
+            started = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+            folder.update(**started | folder.about | _about(recipe))
+            console.print(data.table, markup=False, highlight=False)
         _train(recipe, folder, data, rewards, marker, checkpoint, console)
     except BaseException as error:  # also an interrupt: the folder must not claim to be running
         if main:

@@ -296,9 +296,9 @@ def _check_alike(study: Study, settings: dict[str, Any], suites: dict[str, Any])
 def _check_presets(study: Study) -> None:
     """That what all methods share does not change what the preset of one says it is."""
     for method in study.methods:
-        name = method.settings["gdro_preset"]
+        name = str(method.settings["gdro_preset"])
         if name not in PRESETS:
-            hint = did_you_mean(str(name), PRESETS)
+            hint = did_you_mean(name, PRESETS)
             raise ConfigError(f"methods.{method.name}: gdro_preset {name} is no preset{hint}")
         preset, said = ControllerConfig.preset(name), preset_paths(name) | _SWITCHES
         for suite, flag in itertools.product(study.suites, PATHS):

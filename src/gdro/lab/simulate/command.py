@@ -146,6 +146,8 @@ def _methods(flag: str | None, said: Any) -> dict[str, dict[str, Any]]:
             if "preset" in own:
                 raise ConfigError(f"methods.{name}: preset stands twice")
             own["preset"] = own.pop("gdro_preset")
+        if not isinstance(preset := own.get("preset", name), str):
+            raise ConfigError(f"methods.{name}: preset must be a name, got {preset!r}")
         found[str(name)] = own
     return found
 
