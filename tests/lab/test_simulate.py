@@ -389,3 +389,6 @@ def test_runs_with_another_loss_are_another_configuration(tmp_path):
     assert (two.training.loss, two.training.scale_rewards) == ("dr_grpo", False)
     with pytest.raises(DataError, match="loss_type must be dapo or dr_grpo, got bnpo"):
         recorded([tmp_path / "c"])
+    (tmp_path / "c" / "recipe.yaml").write_text("dataset_name: arithmetic\n")
+    with pytest.raises(DataError, match="c/recipe.yaml: does not say the learning_rate"):
+        recorded([tmp_path / "c"])

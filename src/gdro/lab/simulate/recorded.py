@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from gdro.core.config import ControllerConfig
 from gdro.core.errors import DataError
 from gdro.core.trace import Trace, read_trace
 from gdro.core.types import FloatArray
 from gdro.lab.folder import read_jsonl
+from gdro.lab.recipe import read_mapping
 from gdro.lab.simulate.run import LOSSES, K, Loss, Training
 
 STAGES = 6
@@ -119,11 +119,12 @@ def recorded(sources: Sequence[Path]) -> Recorded:
 
     Raises:
         DataError: if a folder lacks the trace or the last evaluation, the first one that before
-            training, a run has a loss that is not simulated, or the runs have other tiers.
+            training, a recipe has no learning rate or a loss that is not simulated, or the runs
+            have other tiers.
     """
     if len(sources) == 1 and sources[0].is_file():
         try:
-            return Recorded.from_dict(json.loads(sources[0].read_text()))
+            return Recorded.from_dict(json.loads(sources[0].read_bytes()))
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{sources[0]}: holds no recorded runs: {error}") from None
     loaded = [_loaded(Path(source)) for source in sources]
@@ -173,7 +174,9 @@ def _loaded(folder: Path) -> _Loaded:
         raise DataError(f"{folder}: its evaluations have neither by_level nor by_bin")
     before = lines[0][name] if lines[0]["step"] == 0 else None
     recipe = folder / "recipe.yaml"
-    settings = yaml.safe_load(recipe.read_text()) if recipe.exists() else {"learning_rate": 1.0}
+    settings = read_mapping(recipe) if recipe.exists() else {"learning_rate": 1.0}
+    if settings.get("learning_rate") is None:
+        raise DataError(f"{recipe}: does not say the learning_rate")
     loss = settings.get("loss_type", "dapo")
     if loss not in LOSSES:
         raise DataError(f"{folder}: loss_type must be {' or '.join(LOSSES)}, got {loss}")
