@@ -231,6 +231,9 @@ def test_flags_are_those_of_training():
     assert (preset, changes) == ("rollout", {"rollout.power": 3})
     assert method("rollout", changes).rollout.power == 3.0
     assert method("rollout", {}) == ControllerConfig.preset("rollout")
+    assert method("rollout", {"rollout.n_max": None}, 5.5).rollout.n_max == 16
+    with pytest.raises(ConfigError, match="must be within rollout.n_min .. rollout.n_max = 2 .. 3"):
+        method("rollout", {"rollout.n_max": 3})
     with pytest.raises(ConfigError, match="did you mean gdro_rollout_power"):
         from_flags(["--gdro_rollout_powr", "3"])
 

@@ -5,9 +5,10 @@ from typing import Any
 
 from gdro.core.config import ControllerConfig
 from gdro.core.errors import ConfigError
+from gdro.core.tree import leaves
 
 
-def resolved(preset: str, given: Mapping[str, Any], n_mean: int) -> ControllerConfig:
+def resolved(preset: str, given: Mapping[str, Any], n_mean: float) -> ControllerConfig:
     """The configuration that an engine's settings mean.
 
     Args:
@@ -23,16 +24,12 @@ def resolved(preset: str, given: Mapping[str, Any], n_mean: int) -> ControllerCo
         ConfigError: if a value is out of its bounds, a path is unknown, or `n_mean` is not within
             `rollout.n_min .. rollout.n_max`.
     """
-    values = {
-        f"{room}.{name}": value
-        for room, fields in ControllerConfig.preset(preset).to_dict().items()
-        for name, value in fields.items()
-    }
+    values = leaves(ControllerConfig.preset(preset).to_dict())
     changed = {path: value for path, value in given.items() if value is not None}
     if "difficulty.edges" in changed and "difficulty.bins" not in changed:
         changed["difficulty.bins"] = len(changed["difficulty.edges"]) + 1
     if "rollout.n_max" not in changed:
-        changed["rollout.n_max"] = max(values["rollout.n_max"], 3 * n_mean)
+        changed["rollout.n_max"] = max(values["rollout.n_max"], round(3 * n_mean))
     config = ControllerConfig.from_dict(values | changed)
     rollout = config.rollout
     if not rollout.n_min <= n_mean <= rollout.n_max:

@@ -9,6 +9,7 @@ import yaml
 from gdro.core.config import ControllerConfig
 from gdro.core.errors import ConfigError
 from gdro.core.presets import PRESETS
+from gdro.core.resolve import resolved
 
 PATHS = {f"gdro_{path.replace('.', '_')}": path for path, _, _ in ControllerConfig.fields()}
 """The path of each flag: gdro_rollout_n_min -> rollout.n_min."""
@@ -19,19 +20,14 @@ def method(preset: str, changes: Mapping[str, Any], n_mean: float = 4) -> Contro
 
     Args:
         preset: A name of `PRESETS`.
-        changes: Values by path (`rollout.n_min`) or flag (`gdro_rollout_n_min`).
+        changes: Values by path (`rollout.n_min`) or flag (`gdro_rollout_n_min`); None is the
+            preset's.
         n_mean: Mean rollouts of a prompt.
 
     Raises:
         ConfigError: if the preset or a setting is unknown, or a value is out of its bounds.
     """
-    changes = {path_of(name): value for name, value in changes.items()}
-    base = ControllerConfig.preset(preset).to_dict()
-    values = {f"{room}.{name}": v for room, part in base.items() for name, v in part.items()}
-    values["rollout.n_max"] = max(values["rollout.n_max"], round(3 * n_mean))
-    if changes.get("difficulty.edges") and "difficulty.bins" not in changes:
-        values["difficulty.bins"] = len(changes["difficulty.edges"]) + 1
-    return ControllerConfig.from_dict(values | changes)
+    return resolved(preset, {path_of(name): value for name, value in changes.items()}, n_mean)
 
 
 def preset_paths(preset: str) -> set[str]:
