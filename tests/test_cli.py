@@ -255,6 +255,28 @@ def test_a_broken_pipe_of_another_kind_is_told(monkeypatch):
         main(["report", "x"])
 
 
+def test_a_file_that_cannot_be_written_or_read_is_told(tmp_path, capsys):
+    lines = '{"step": 0, "k": 8, "mean@8": 0.5}\n'
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "evals.jsonl").write_text(lines)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for out, said in (("folder", "folder: Is a directory"), ("file/a.html", "file: File exists")):
+        assert main(["report", str(tmp_path / "run"), "--out", str(tmp_path / out)]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"gdro: {tmp_path}")
+        assert error.endswith(f"{said}\n")
+
+
+def test_an_error_of_the_system_that_is_of_no_file_is_not_hidden(monkeypatch):
+    def refused(_):
+        raise ConnectionRefusedError
+
+    monkeypatch.setitem(cli.COMMANDS, "report", (refused, ""))
+    with pytest.raises(ConnectionRefusedError):
+        main(["report", "x"])
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [("train", "with --resume goes on"), ("compare", "goes on where"), ("report", "interrupted\n")],

@@ -52,6 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _reader_is_gone():
             raise
         return 141
+    except OSError as error:  # of a file that the user named, or a full disk
+        if error.filename is None:
+            raise
+        print(f"gdro: {error.filename2 or error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
 
 
 def _reader_is_gone() -> bool:
