@@ -151,6 +151,12 @@ def test_the_command(whole, tmp_path, capsys):
     assert "rollout" in (out / "results.md").read_text()
     with pytest.raises(ConfigError, match="--out is missing"):
         main(["--results", *folders])
+    for own in (folders, folders[:1]):
+        with pytest.raises(
+            ConfigError, match="--out must be none of --results, got .*/a: their raw"
+        ):
+            main(["--results", *own, "--out", str(tmp_path / "b" / ".." / "a")])
+    assert read_raw(tmp_path / "a").study["name"] == whole.study["name"]
     for more in (["--seeds", "1"], ["arithmetic"]):
         with pytest.raises(ConfigError, match="all else is in the folders it names"):
             main([*more, "--results", *folders])
@@ -177,8 +183,11 @@ def test_a_study_s_file_names_methods_and_contrasts(whole, tmp_path, capsys):
     study = {"recipe": "arithmetic", "methods": ["grpo", "replay", "rollout"], "seeds": [10],
              "contrasts": {"memory": {"replay": 1, "rollout": -1}}}  # fmt: skip
     (tmp_path / "s.yaml").write_text(json.dumps(study))
-    command = [str(tmp_path / "s.yaml"), "--results", *folders, "--out", str(tmp_path / "both")]
-    assert main(command) == 0
-    merged = read_raw(tmp_path / "both").study
-    assert list(merged["methods"]) == study["methods"]
-    assert merged["contrasts"] == study["contrasts"]
+    for i, source in enumerate(
+        ([str(tmp_path / "s.yaml")], ["--config", str(tmp_path / "s.yaml")])
+    ):
+        out = tmp_path / f"both{i}"
+        assert main([*source, "--results", *folders, "--out", str(out)]) == 0
+        merged = read_raw(out).study
+        assert list(merged["methods"]) == study["methods"]
+        assert merged["contrasts"] == study["contrasts"]

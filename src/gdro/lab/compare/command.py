@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     if known.results is not None:
         others = [name for name, value in vars(known).items() if name not in
                   ("results", "out", "methods") and value != parser.get_default(name)]  # fmt: skip
-        given = arguments[:1] == [source]
+        given = len(rest) < len(arguments)
         if others or flags or (given and not Path(source).is_file()):
             raise ConfigError("--results: all else is in the folders it names, or a study's file")
         study = _study(source, known, []) if given else None
@@ -135,6 +135,10 @@ def _one_folder(known: argparse.Namespace, study: "Study | None") -> Path:
         return known.results[0]
     if known.out is None:
         raise ConfigError("--out is missing: the folder for what --results is put together to")
+    if known.out.resolve() in (folder.resolve() for folder in known.results):
+        raise ConfigError(
+            f"--out must be none of --results, got {known.out}: their raw tables stay"
+        )
     raw = merge([read_raw(folder) for folder in known.results], names, contrasts)
     about = raw.study | {"name": known.out.resolve().name}
     write_raw(known.out, raw.runs, raw.prompts.to_pylist(), about)
