@@ -101,19 +101,19 @@ def _suite(raw: Raw, suite: str) -> dict[str, Any]:
     methods: dict[str, dict[str, Any]] = {}
     for name in names:
         lines = [_last(rows, suite, name, seed) for seed in seeds]
+        used, values = lines[0]["point"], json.loads(lines[0]["values"])
         methods[name] = {
-            "values": json.loads(lines[0]["values"]),
-            "tuning": [
-                {"values": p["values"]} | {named[m]: p[m] for m in ("mean", "pass")}
-                for p in points_tried(rows, name).values()
+            "values": values,
+            "tuning": [  # the one that is used as it is spelt there: studies say 8e-4 or 0.0008
+                {"values": values if i == used else p["values"]}
+                | {named[m]: p[m] for m in ("mean", "pass")}
+                for i, p in points_tried(rows, name).items()
             ],
             **{named[m]: [line[m] for line in lines] for m in named},
             **{m: [line[m] for line in lines] for m in (*SPENT, "seconds")},
             "steps": [line["step"] for line in lines],
             "bins": _bins(
-                study["suites"][suite]["settings"]
-                | study["methods"][name]["settings"]
-                | json.loads(lines[0]["values"])
+                study["suites"][suite]["settings"] | study["methods"][name]["settings"] | values
             ),
             "curriculum": {m: _stages([line[m] for line in lines]) for m in CURRICULUM},
         }
@@ -223,14 +223,10 @@ def _family(scores_SN: FloatArray, first_SN: FloatArray) -> Row:
 
 def _add_curves(rows: list[Row], base: Row, seeds: list[int], methods: dict[str, Any]) -> None:
     """Adds `curve`, pass@k against rollouts, and where it reaches the baseline's final pass@k."""
-    curves = {}
-    for name in methods:
-        own = []
-        for seed in seeds:
-            mine = [r for r in rows if r["phase"] == "test" and r["method"] == name]
-            points = sorted((r["rollouts"], r["pass"]) for r in mine if r["seed"] == seed)
-            own.append(tuple(zip((0, base["pass"]), *points, strict=True)))
-        curves[name] = on_common_knots(own)
+    curves = {
+        name: on_common_knots([_course(rows, base, name, s, "rollouts", "pass") for s in seeds])
+        for name in methods
+    }
     first = next(iter(methods))
     target_S, whole = curves[first][1][:, -1], float(np.mean(methods[first]["rollouts"]))
     for name, (x_G, y_SG) in curves.items():
@@ -251,22 +247,29 @@ def _add_at_tokens(rows: list[Row], base: Row, seeds: list[int], methods: dict[s
     """Adds `at_tokens`: the scores less the baseline's where a run has generated as many tokens."""
     names = metric_names(base["k"])
     first, *others = methods
-    tested = [row for row in rows if row["phase"] == "test"]
     for name in others:
-        scores: dict[str, list[float]] = {m: [] for m in ("pass", "mean")}
-        for i, seed in enumerate(seeds):
-            run = [r for r in tested if r["method"] == name and r["seed"] == seed]
-            run.sort(key=lambda r: r["tokens"])
-            tokens = [0, *(r["tokens"] for r in run)]
-            for m, found in scores.items():
-                values = [base[m], *(r[m] for r in run)]
-                found.append(float(np.interp(methods[first]["tokens"][i], tokens, values)))
-        methods[name]["at_tokens"] = {
-            names[m]: _relative(
-                vars(paired_difference(found, methods[first][names[m]])), methods[first][names[m]]
-            )
-            for m, found in scores.items()
-        }
+        found = methods[name]["at_tokens"] = {}
+        for m in ("pass", "mean"):
+            scores = [
+                float(np.interp(tokens, *_course(rows, base, name, seed, "tokens", m)))
+                for seed, tokens in zip(seeds, methods[first]["tokens"], strict=True)
+            ]
+            usual = methods[first][names[m]]
+            found[names[m]] = _relative(vars(paired_difference(scores, usual)), usual)
+
+
+def _course(
+    rows: list[Row], base: Row, method: str, seed: int, spent: str, score: str
+) -> tuple[list[int], list[float]]:
+    """A score of a run by what it had spent; of steps that had spent the same, the last one's."""
+    run = [
+        row
+        for row in rows
+        if row["phase"] == "test" and (row["method"], row["seed"]) == (method, seed)
+    ]
+    run.sort(key=lambda row: row["step"])
+    points = {0: base[score]} | {row[spent]: row[score] for row in run}
+    return list(points), list(points.values())
 
 
 def _finite(value: float) -> float | None:

@@ -58,14 +58,13 @@ def draw(results: dict[str, Any], folder: Path) -> list[str]:
             across = min(len(shown), COLUMNS)
             down = -(-len(shown) // across)
             figure = Figure(figsize=(1.2 + 3.6 * across, height * down + 0.3), layout="constrained")
-            axes = figure.subplots(
-                down, across, squeeze=False, sharey="row" if name == "gains" else False
-            ).flat
+            share = "row" if name == "gains" else False
+            axes = figure.subplots(down, across, squeeze=False, sharey=share).ravel().tolist()
             for axis, block in zip(axes, shown, strict=False):
                 panel(axis, block)
                 axis.set_title(f"{block['recipe']}, {len(block['seeds'])} seeds", fontsize=10,
                                loc="left")  # fmt: skip
-            for axis in list(axes)[len(shown) :]:
+            for axis in axes[len(shown) :]:
                 axis.remove()
             handles, labels = axes[0].get_legend_handles_labels()
             fit = int(CHARACTERS * figure.get_figwidth() / (max(map(len, labels)) + 7))
