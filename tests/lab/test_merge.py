@@ -15,6 +15,7 @@ from gdro.lab.compare.analyse import analyse
 from gdro.lab.compare.command import main
 from gdro.lab.compare.gather import Raw, read_raw, write_raw
 from gdro.lab.compare.merge import merge
+from gdro.lab.compare.table import tuning
 
 RESULTS = Path(__file__).parents[2] / "docs/results"
 
@@ -109,6 +110,77 @@ def test_what_is_no_one_comparison_is_refused(whole):
     one = part(whole, methods=methods[:1], seeds=[10])
     with pytest.raises(DataError, match="no seed is common to all methods"):
         merge([one, part(whole, methods=methods[1:], seeds=[11])])
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("reward_funcs", ["numeric"], r"correct_func is \['exact'\] in .* and \['numeric'\] in"),
+        ("correct_func", "numeric", r"correct_func is \['exact'\] in .* and \['numeric'\] in"),
+        ("max_completion_length", 99, "eval_max_tokens is 12 in .* and 99 in"),
+        ("prompt_template", "boxed", "prompt_template is raw in .* and boxed in"),
+        ("answer_column", "gold", "answer_column is None in .* and gold in"),
+        ("allow_bad_golds", True, "allow_bad_golds is False in .* and True in"),
+        ("chat_template_kwargs", "{}", "chat_template_kwargs is None in .* and {} in"),
+        ("model_revision", "v2", "model_revision is None in .* and v2 in"),
+    ],
+)
+def test_what_compare_would_not_judge_alike_is_not_put_together(whole, setting, value, said):
+    other = deepcopy(whole.study)
+    other["suites"]["arithmetic"]["settings"][setting] = value
+    with pytest.raises(DataError, match=said):
+        merge([whole, replace(whole, study=other)])
+
+
+def test_what_is_said_and_what_is_by_default_is_one(whole):
+    other = deepcopy(whole.study)
+    settings = other["suites"]["arithmetic"]["settings"]
+    settings |= {"eval_k": 8, "prompt_template": "raw"}
+    merged = merge([whole, replace(whole, study=other)])
+    assert merged.study["methods"] == whole.study["methods"]
+    # Trained by another reward, for as many tokens, and judged alike: another method.
+    settings |= {"correct_func": "exact", "reward_funcs": ["numeric"]}
+    settings |= {"eval_max_tokens": settings["max_completion_length"]}
+    with pytest.raises(DataError, match="these are two methods"):
+        merge([whole, replace(whole, study=other)])
+    methods = list(whole.study["methods"])
+    merge(
+        [part(whole, methods=methods[:1]), part(replace(whole, study=other), methods=methods[1:])]
+    )
+
+
+def test_parts_are_tuned_alike_or_not_put_together(whole):
+    methods, seeds = list(whole.study["methods"]), whole.study["seeds"]
+    one, two = part(whole, methods=methods[:1]), part(whole, methods=methods[1:])
+    untuned = [row for row in two.runs if row["phase"] != "tuning"]
+    with pytest.raises(
+        ConfigError, match="same number of points to tune over, got grpo 3, replay 0"
+    ):
+        merge([one, replace(two, runs=untuned)])
+    with pytest.raises(
+        DataError, match="tuning looked at {'grid_split': 'other', .* not tuned alike"
+    ):
+        merge([one, replace(two, study=two.study | {"grid_split": "other"})])
+    tuned = [row | {"seed": seeds[0]} if row["phase"] == "tuning" else row for row in two.runs]
+    with pytest.raises(ConfigError, match=f"share {seeds[0]}: a run that was chosen by"):
+        merge([one, replace(two, runs=tuned)])
+    tuned = [row | {"seed": 8} if row["phase"] == "tuning" else row for row in two.runs]
+    merged = merge([one, replace(two, runs=tuned)])
+    assert merged.study["grid_seeds"] == [8, 9]
+    bare = [row for row in one.runs if row["phase"] != "tuning"]
+    merged = merge([replace(one, runs=bare), replace(two, runs=untuned)])  # nothing was tuned
+    assert merged.study["grid_seeds"] == [9]
+
+
+def test_the_point_that_is_used_is_marked_however_a_table_spells_it(whole):
+    seeds = whole.study["seeds"]
+    first, later = part(whole, seeds=seeds[1:]), part(whole, seeds=seeds[:1])
+    for row in later.runs:
+        row["values"] = json.dumps({k: float(v) for k, v in json.loads(row["values"]).items()})
+    kept = [row for row in later.runs if row["phase"] != "tuning"]
+    block = analyse(merge([first, replace(later, runs=kept)]))["suites"]["arithmetic"]
+    stars = [row[0] for row in tuning(block) if row[1].endswith(" *")]
+    assert stars == list(whole.study["methods"])
 
 
 def test_points_are_what_they_say_and_not_where_a_grid_has_them(whole):

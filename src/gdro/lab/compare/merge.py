@@ -9,12 +9,15 @@ from typing import Any
 
 from gdro.core.errors import ConfigError, DataError
 from gdro.lab.compare.gather import Raw, Row
+from gdro.lab.compare.study import JUDGE, check_seeds, check_trials
+from gdro.lab.recipe import default_settings
 from gdro.lab.settings import plain
 
 SCORES = ("mean", "pass", "rollouts", "tokens")
 """Of a run that stands in two tables, these must be the same in both."""
 
-_JUDGED = ("dataset_", "eval_", "verify_", "max_steps", "max_rollouts", "model_name_or_path")
+_JUDGED = (*JUDGE, "dataset_", "eval_", "correct_func", "prompt_template", "chat_template_kwargs",
+           "model_name_or_path", "model_revision", "max_steps", "max_rollouts")  # fmt: skip
 """Beginnings of settings that runs of a suite share, or they are not one comparison."""
 
 
@@ -34,10 +37,11 @@ def merge(
         The methods of all, with the seeds that every one of them has.
 
     Raises:
-        ConfigError: if `methods` names one that is nowhere.
+        ConfigError: if `methods` names one that is nowhere, methods were tuned by unequal trials,
+            or a seed was tuned with and tested.
         DataError: if suites are judged otherwise, a method has other settings or was tested at
-            another point of its grid, a run that is in two tables has other scores, or no seed is
-            common to all.
+            another point of its grid, tuning looked at other prompts, a run that is in two tables
+            has other scores, or no seed is common to all.
     """
     first = raws[0].study
     found: dict[str, dict[str, Any]] = {}
@@ -55,6 +59,9 @@ def merge(
     runs = _renumbered(_rows(raws, names))
     _check_points(runs)
     seeds = _common_seeds(runs, names)
+    tuning = _tuning(raws, runs, names)
+    if tuning:
+        check_seeds(seeds, tuning["grid_seeds"])
     kept = [row for row in runs if row["method"] is None or row["phase"] != "test"
             or row["seed"] in seeds]  # fmt: skip
     if contrasts is None:
@@ -64,12 +71,16 @@ def merge(
             for name, weights in raw.study["contrasts"].items()
             if set(weights) <= set(names)
         }
-    study = first | {
-        "methods": {name: found[name] for name in names},
-        "seeds": seeds,
-        "contrasts": dict(contrasts),
-        "versions": _versions(raws),
-    }
+    study = (
+        first
+        | tuning
+        | {
+            "methods": {name: found[name] for name in names},
+            "seeds": seeds,
+            "contrasts": dict(contrasts),
+            "versions": _versions(raws),
+        }
+    )
     return Raw(runs=kept, prompts=_prompts(raws, names, seeds), study=study)
 
 
@@ -84,14 +95,45 @@ def _check_suites(first: dict[str, Any], other: dict[str, Any]) -> None:
             f"{other['name']} has the suites {', '.join(other['suites'])}, {first['name']} has "
             f"{', '.join(first['suites'])}"
         )
-    for suite, values in first["suites"].items():
-        one, two = _plain(values["settings"]), _plain(other["suites"][suite]["settings"])
+    for suite in first["suites"]:
+        one, two = (_judged(s["suites"][suite]["settings"]) for s in (first, other))
         for key in {**one, **two}:
-            if key.startswith(_JUDGED) and one.get(key) != two.get(key):
+            if one.get(key) != two.get(key):
                 raise DataError(
                     f"{suite}: {key} is {one.get(key)} in {first['name']} and {two.get(key)} in "
                     f"{other['name']}: these runs are not judged alike"
                 )
+
+
+def _judged(settings: dict[str, Any]) -> dict[str, Any]:
+    """What decides how the runs of a suite are judged, and how long they train."""
+    own = default_settings() | _plain(settings)
+    right = own["correct_func"] or own["reward_funcs"]
+    own["correct_func"] = [right] if isinstance(right, str) else right
+    own["eval_max_tokens"] = own["eval_max_tokens"] or own.get("max_completion_length")
+    return {name: value for name, value in own.items() if name.startswith(_JUDGED)}
+
+
+def _tuning(raws: Sequence[Raw], rows: Sequence[Row], names: Sequence[str]) -> dict[str, Any]:
+    """What study.json says of how all methods were tuned; nothing where none was."""
+    tuned = [row for row in rows if row["phase"] == "tuning"]
+    if not tuned:
+        return {}
+    for suite in {row["suite"] for row in tuned}:
+        points = {(row["method"], row["point"]) for row in tuned if row["suite"] == suite}
+        check_trials({name: sum(method == name for method, _ in points) for name in names})
+    keys = ("grid_split", "grid_dataset")
+    looked_at: dict[str, Any] = {}
+    for raw in raws:
+        if any(row["phase"] == "tuning" and row["method"] in names for row in raw.runs):
+            own = {key: raw.study[key] for key in keys}
+            if looked_at and own != looked_at:
+                raise DataError(
+                    f"{raw.study['name']}: tuning looked at {own}, elsewhere at {looked_at}: these "
+                    "methods were not tuned alike"
+                )
+            looked_at = own
+    return looked_at | {"grid_seeds": sorted({row["seed"] for row in tuned})}
 
 
 def _methods(first: dict[str, Any], other: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -104,9 +146,10 @@ def _methods(first: dict[str, Any], other: dict[str, Any]) -> dict[str, dict[str
             own = other["suites"][suite]["settings"] | method["settings"]
             if dropped := common.keys() - own.keys():
                 raise DataError(f"{other['name']}: {name} has no {sorted(dropped)[0]}")
+            usual = default_settings() | common
             changes.append({
                 k: v for k, v in own.items()
-                if k == "gdro_preset" or (common.get(k) != plain(v) and k not in method["grid"])
+                if k == "gdro_preset" or (usual.get(k) != plain(v) and k not in method["grid"])
             })  # fmt: skip
         if any(_plain(change) != _plain(changes[0]) for change in changes):
             raise DataError(f"{other['name']}: {name} has other settings by suite")

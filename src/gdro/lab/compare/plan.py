@@ -11,14 +11,10 @@ from gdro.core.controller import Controller
 from gdro.core.errors import ConfigError
 from gdro.lab.compare.analyse import best_points
 from gdro.lab.compare.gather import gather, run_rows, write_raw
-from gdro.lab.compare.study import RESULTS, Method, Point, Study, Suite
+from gdro.lab.compare.study import JUDGE, RESULTS, Method, Point, Study, Suite
 from gdro.lab.evaluator import evaluate_base, terms
 from gdro.lab.processes import Job, run_jobs
 from gdro.lab.recipe import Recipe, resolve
-
-JUDGE = ("verify_policy", "verify_tolerance", "allow_bad_golds", "drop_cjk", "max_prompt_tokens",
-         "dataset_layout", "prompt_column", "answer_column", "id_column")  # fmt: skip
-"""Settings of a run that decide which answers are right, and which prompts are there."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ docs/comparison.md has all keys.
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,10 @@ KEYS = ("recipe", "settings", "suites", "methods", "seeds", "grid", "grid_seeds"
 
 GIVEN = {"seed": "seeds", "output_dir": "--out", "eval_base": "--out"}
 """Settings that a comparison gives its runs, and what says so."""
+
+JUDGE = ("verify_policy", "verify_tolerance", "allow_bad_golds", "drop_cjk", "max_prompt_tokens",
+         "dataset_layout", "prompt_column", "answer_column", "id_column")  # fmt: skip
+"""Settings of a run that decide which answers are right, and which prompts are there."""
 
 TUNING_SEED = 1000
 """Of tuning runs; no study tests so many seeds."""
@@ -177,11 +181,9 @@ def study_of(name: str, values: Mapping[str, Any], flags: Sequence[str] = ()) ->
     )
     _check_alike(study, settings, suites)
     _check_presets(study)
-    _check_trials(study)
-    if study.tuned and (both := sorted(set(study.seeds) & set(study.grid_seeds))):
-        raise ConfigError(
-            f"grid_seeds and seeds share {both[0]}: a run that was chosen by would be tested"
-        )
+    check_trials({method.name: len(method.points()) for method in study.methods})
+    if study.tuned:
+        check_seeds(study.seeds, study.grid_seeds)
     _check_contrasts(study)
     return study
 
@@ -314,9 +316,16 @@ def _check_presets(study: Study) -> None:
                 )
 
 
-def _check_trials(study: Study) -> None:
-    """That every method is tuned by as many trials."""
-    trials = {method.name: len(method.points()) for method in study.methods}
+def check_seeds(tested: Iterable[int], tuned: Iterable[int]) -> None:
+    """That no run is tested that was chosen by."""
+    if both := sorted(set(tested) & set(tuned)):
+        raise ConfigError(
+            f"grid_seeds and seeds share {both[0]}: a run that was chosen by would be tested"
+        )
+
+
+def check_trials(trials: Mapping[str, int]) -> None:
+    """That every method has as many points to tune over."""
     if len(set(trials.values())) > 1:
         counts = ", ".join(f"{name} {count}" for name, count in trials.items())
         raise ConfigError(f"methods must have the same number of points to tune over, got {counts}")
