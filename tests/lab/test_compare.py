@@ -17,7 +17,7 @@ from gdro.lab.compare.gather import FILES, last_step, read_raw
 from gdro.lab.compare.plan import SuitePlan, compare
 from gdro.lab.compare.study import parse_grid, study_of
 from gdro.lab.compare.table import console_tables
-from gdro.lab.evaluator import evaluate_base
+from gdro.lab.evaluator import UNSAID, evaluate_base
 from gdro.lab.folder import RunFolder, append_jsonl, write_json
 from gdro.lab.processes import Job, RunError, run_jobs
 from gdro.lab.recipe import read_settings, resolve
@@ -334,11 +334,20 @@ def test_a_base_evaluation_is_of_this_model_and_these_prompts(tmp_path):
     first = evaluate_base(recipe, path, quiet)
     assert evaluate_base(recipe, path, quiet).to_dict() == first.to_dict()
     (tmp_path / "model").mkdir()
-    for flag, name in (("--dataset_test_split=validation", "split"),
+    markers = [("--reward_funcs=own.py:right", "correct_func"),
+               ("--correct_func=own.py:right", "correct_func"),
+               ("--verify_policy=whole", "verify_policy"),
+               ("--verify_tolerance=.1", "verify_tolerance"),
+               ('--chat_template_kwargs={"a": 1}', "chat_template_kwargs")]  # fmt: skip
+    for flag, name in (("--dataset_test_split=validation", "split"), *markers,
                        (f"--model_name_or_path={tmp_path / 'model'}", "model")):  # fmt: skip
         with pytest.raises(DataError, match=f"has {name} = "):
             evaluate_base(resolve(settings, (*flags, flag)), path, quiet)
     plain = json.loads(path.read_text())
+    earlier = {k: v for k, v in plain["settings"].items() if k not in UNSAID}
+    path.write_text(json.dumps(plain | {"settings": earlier}))
+    for flag, _ in markers:  # it does not say who said right
+        evaluate_base(resolve(settings, (*flags, flag)), path, quiet)
     path.write_text(json.dumps(plain | {"id_N": ["a", "b", "c", "d"]}))
     with pytest.raises(DataError, match="is of other prompts"):
         evaluate_base(recipe, path, quiet)

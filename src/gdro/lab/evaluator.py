@@ -182,8 +182,12 @@ def _sampling(recipe: Recipe) -> dict[str, Any]:
     }
 
 
+UNSAID = ("correct_func", "verify_policy", "verify_tolerance", "chat_template_kwargs")
+"""Settings that evaluations of earlier versions do not say; they are taken to be the recipe's."""
+
+
 def _named(recipe: Recipe, found: Evaluation) -> Evaluation:
-    """Adds of what it is: the recipe's base model, data set and split."""
+    """Adds of what it is: the recipe's base model, data set and split, and who says right."""
     return replace(found, settings=found.settings | _sources(recipe))
 
 
@@ -195,6 +199,10 @@ def _sources(recipe: Recipe) -> dict[str, Any]:
         "dataset": _absolute(run.dataset_test_name or run.dataset_name),
         "split": run.dataset_test_split,
         "prompt_template": run.prompt_template,
+        "chat_template_kwargs": recipe.training.chat_template_kwargs,
+        "correct_func": [run.correct_func] if run.correct_func else run.reward_funcs,
+        "verify_policy": run.verify_policy,
+        "verify_tolerance": run.verify_tolerance,
     }
 
 
@@ -213,14 +221,14 @@ def terms(recipe: Recipe) -> dict[str, Any]:
 def _read(recipe: Recipe, path: Path, prompts: "Dataset") -> Evaluation:
     """An evaluation made earlier, if it is the one that the recipe asks for."""
     try:
-        found = Evaluation.from_dict(json.loads(path.read_text()))
+        found = Evaluation.from_dict(json.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not an evaluation ({error})") from None
     expected = _sampling(recipe) | _sources(recipe)
     expected |= {"k": recipe.run.eval_k, "prompts": len(prompts)}
     stored = found.settings | {"k": found.k, "prompts": len(found.id_N)}
     for key, value in expected.items():
-        if stored.get(key) != value:
+        if stored.get(key) != value and (key in stored or key not in UNSAID):
             raise DataError(f"{path} has {key} = {stored.get(key)}, the recipe {value}")
     ids = list(prompts["id"]) if "id" in prompts.column_names else list(range(len(prompts)))
     if list(found.id_N) != ids:

@@ -198,9 +198,7 @@ class SuitePlan:
 
 def _judged(recipe: Recipe) -> dict[str, Any]:
     """What decides how a run is judged."""
-    run = recipe.run
-    marker = {"correct_func": [run.correct_func] if run.correct_func else run.reward_funcs}
-    return terms(recipe) | marker | {name: getattr(run, name) for name in JUDGE}
+    return terms(recipe) | {name: getattr(recipe.run, name) for name in JUDGE}
 
 
 def _same_prompts(one: tuple[str, str], other: tuple[str, str]) -> bool:
