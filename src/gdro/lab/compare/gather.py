@@ -146,7 +146,7 @@ def _ending(folder: RunFolder) -> Row:
 
 def _evaluation(path: Path) -> Evaluation:
     try:
-        return Evaluation.from_dict(json.loads(path.read_text()))
+        return Evaluation.from_dict(json.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not an evaluation ({error})") from None
 
@@ -187,7 +187,7 @@ def read_raw(folder: Path) -> Raw:
     if missing := [name for name in FILES if not (folder / name).is_file()]:
         raise DataError(f"{folder}: no {missing[0]}; is it the results folder of a comparison?")
     try:
-        study = json.loads((folder / FILES[2]).read_text())
+        study = json.loads((folder / FILES[2]).read_bytes())
         tables = [pq.ParquetFile(folder / name).read() for name in FILES[:2]]
     except (ValueError, pa.ArrowException) as error:
         raise DataError(f"{folder}: {error}") from None
