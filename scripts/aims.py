@@ -131,7 +131,7 @@ def needed(block: dict[str, Any], method: str) -> str:
     found = block["methods"].get(method, {}).get("reaches")
     if not found:
         return ""
-    said = "yes" if found["high"] and found["high"] <= 0.6 else "**no**"
+    said = "yes" if found["high"] is not None and found["high"] <= 0.6 else "**no**"
     ends = [found[end] for end in ("share", "low", "high")]
     share, *ends = ["never" if end is None else f"{end:.0%}" for end in ends]
     return f"{said}: {share} [{', '.join(ends)}]"

@@ -55,7 +55,7 @@ def gains(block: dict[str, Any]) -> list[str]:
 def reached(found: dict[str, Any]) -> str:
     """Share of its rollouts by which a method has the baseline's last pass@k, with its interval."""
     needs = found.get("reaches", {})
-    if not needs.get("share"):
+    if needs.get("share") is None:
         return ""
     ends = [needs[end] for end in ("low", "high")]
     words = ", ".join("never" if end is None else f"{100 * end:.0f}" for end in ends)

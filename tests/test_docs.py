@@ -19,6 +19,17 @@ def test_what_is_generated_is_current(script: str) -> None:
     assert found.returncode == 0, found.stderr
 
 
+def test_none_of_the_rollouts_is_a_share_of_them(monkeypatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    from aims import needed
+    from results import reached
+
+    found = {"reaches": {"share": 0.0, "low": 0.0, "high": 0.0}}
+    assert reached(found) == "0% [0, 0]"
+    assert needed({"methods": {"a": found}}, "a") == "yes: 0% [0%, 0%]"
+    assert reached({"reaches": {"share": None, "low": None, "high": None}}) == ""
+
+
 def test_the_loop_of_the_readme_runs() -> None:
     text = (ROOT / "README.md").read_text()
     loop = next(
