@@ -118,6 +118,16 @@ def test_runs_that_differ_in_more_than_their_seed_are_not_averaged(tmp_path):
     assert [len(m.runs) for m in methods_of(same)] == [1, 1]
 
 
+def test_the_worst_family_is_the_one_that_the_results_of_a_comparison_have(tmp_path):
+    families = {"large": {"mean@8": 0.5, "prompts": 30}, "small": {"mean@8": 0.0, "prompts": 9}}
+    line = {"step": 1, "k": 8, "by_family": families}
+    said = {"worst_family": "other", "worst_family_mean@8": 0.25}
+    for name, more, found in (("a", {}, ("large", 0.5)), ("b", said, ("other", 0.25))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "evals.jsonl").write_text(json.dumps(line | more) + "\n")
+        assert load_run(tmp_path / name).evals["test"][0].worst_family == found
+
+
 def test_no_two_methods_look_alike_and_more_than_can_be_is_said(tmp_path):
     runs = [fake(tmp_path / f"m{i}", f"m{i}", 0, [0.2, 0.3]) for i in range(LOOKS + 1)]
     methods = methods_of(runs)

@@ -12,6 +12,9 @@ from numpy.typing import ArrayLike
 from gdro.core.errors import DataError
 from gdro.core.types import FloatArray
 
+WORST_MIN_PROMPTS = 10
+"""A group with fewer prompts is not called the worst: its score is mostly luck."""
+
 
 def _counts(n: ArrayLike, correct: ArrayLike, at_least: int) -> tuple[FloatArray, FloatArray]:
     n_, c_ = np.broadcast_arrays(np.asarray(n, np.float64), np.asarray(correct, np.float64))

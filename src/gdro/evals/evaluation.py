@@ -7,11 +7,8 @@ from typing import Any, Self
 import numpy as np
 
 from gdro.core.errors import ConfigError, DataError
-from gdro.core.passk import bootstrap_mean, pass_at_k
+from gdro.core.passk import WORST_MIN_PROMPTS, bootstrap_mean, pass_at_k
 from gdro.core.types import IntArray
-
-WORST_MIN_PROMPTS = 10
-"""A group with fewer prompts is not called the worst: its score is mostly luck."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -63,7 +63,7 @@ def _rows(comparison: Comparison) -> list[dict[str, Any]]:
         }
         for split, points in run.evals.items() or {"": []}.items():
             ends = (points[0], points[-1]) if points else (None, None)
-            worst = [e.worst_family() if e else None for e in ends]
+            worst = [e.worst_family if e else None for e in ends]
             rows.append(
                 spent
                 | {

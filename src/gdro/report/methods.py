@@ -35,7 +35,7 @@ Score = Callable[[Evaluation], float | None]
 SCORES: dict[str, tuple[str, Score]] = {
     "mean": ("mean@k", lambda e: e.mean),
     "passk": ("pass@k", lambda e: e.passk),
-    "worst": ("worst family", lambda e: (e.worst_family() or ("", None))[1]),
+    "worst": ("worst family", lambda e: (e.worst_family or ("", None))[1]),
 }
 
 

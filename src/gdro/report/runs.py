@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gdro.core.errors import DataError
+from gdro.core.passk import WORST_MIN_PROMPTS
 from gdro.core.trace import Trace, read_trace
 
 Group = dict[str, dict[str, float]]
@@ -15,7 +16,10 @@ Group = dict[str, dict[str, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """One line of `evals.jsonl`: a split at a step. `groups` holds `by_family`, `by_level`, ..."""
+    """One line of `evals.jsonl`: a split at a step.
+
+    `groups` holds `by_family`, `by_level`, ...; `worst_family` a name and its mean@k.
+    """
 
     step: int
     split: str
@@ -26,15 +30,7 @@ class Evaluation:
     tokens: float | None
     trained: float | None
     groups: dict[str, Group]
-
-    def worst_family(self) -> tuple[str, float] | None:
-        """The family with the lowest mean@k, and that mean."""
-        means = {
-            name: g[f"mean@{self.k}"]
-            for name, g in self.groups.get("by_family", {}).items()
-            if f"mean@{self.k}" in g
-        }
-        return min(means.items(), key=lambda item: item[1]) if means else None
+    worst_family: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -162,12 +158,26 @@ def _evaluation(value: Any, where: str) -> Evaluation:
         split=str(value.get("split") or "test"),
         k=k,
         groups=groups,
+        worst_family=_worst(value, groups.get("by_family", {}), k, where),
         mean=_number(value, f"mean@{k}", where),
         passk=_number(value, f"pass@{k}", where),
         rollouts=_number(value, "rollouts", where),
         tokens=_number(value, "tokens", where),
         trained=_number(value, "trained", where),
     )
+
+
+def _worst(value: dict[str, Any], families: Group, k: int, where: str) -> tuple[str, float] | None:
+    """As the line says, else the lowest mean@k of a family that is not known to be too small."""
+    metric = f"mean@{k}"
+    if (score := _number(value, f"worst_family_{metric}", where)) is not None:
+        return str(value.get("worst_family")), score
+    means = {
+        name: group[metric]
+        for name, group in families.items()
+        if metric in group and group.get("prompts", WORST_MIN_PROMPTS) >= WORST_MIN_PROMPTS
+    }
+    return min(means.items(), key=lambda item: item[1]) if means else None
 
 
 def _number(value: dict[str, Any], key: str, where: str) -> float | None:

@@ -63,7 +63,7 @@ def numbers_of(run: Run) -> dict[str, Any]:
         "evaluations": {
             split: [
                 {"step": e.step, "rollouts": e.rollouts, f"mean@{e.k}": e.mean}
-                | {f"pass@{e.k}": e.passk, "worst_family": e.worst_family(), **e.groups}
+                | {f"pass@{e.k}": e.passk, "worst_family": e.worst_family, **e.groups}
                 for e in points
             ]
             for split, points in run.evals.items()
@@ -87,7 +87,7 @@ def _tiles(run: Run) -> list[tuple[str, str, str]]:
                 once = first is last or before is None
                 change = "measured once" if once else f"from {before:.1%}"
                 tiles.append((f"{after:.1%}", f"{name} on {clean(run.split)}", change))
-        if (worst := last.worst_family()) is not None:
+        if (worst := last.worst_family) is not None:
             tiles.append((f"{worst[1]:.1%}", "worst family", clean(worst[0])))
     steps = len(run.trace.records) if run.trace is not None else 0
     for value, name in ((run.spent("rollouts"), "rollouts"), (run.spent("tokens"), "tokens")):
