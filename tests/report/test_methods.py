@@ -118,6 +118,27 @@ def test_runs_that_differ_in_more_than_their_seed_are_not_averaged(tmp_path):
     assert [len(m.runs) for m in methods_of(same)] == [1, 1]
 
 
+def test_any_setting_in_which_runs_differ_makes_two_methods_and_tells_them_apart(tmp_path):
+    """The reference model, the loss, the reward; not where a run lies or what it logs."""
+    runs = []
+    for name, more in (("a", ""), ("b", "beta: 0.04\n"), ("c", "loss_type: dr_grpo\n")):
+        for seed in (0, 1):
+            folder = tmp_path / name / f"grpo-seed{seed}"
+            folder.parent.mkdir(exist_ok=True)
+            fake(folder, "grpo", seed, [0.2, 0.3])
+            own = f"seed: {seed}\noutput_dir: {folder}\nsave_steps: {seed + 1}\n"
+            (folder / "recipe.yaml").write_text(f"reward_funcs: [exact]\n{own}{more}")
+            runs.append(load_run(folder))
+    methods = methods_of(runs)
+    assert [(m.label, len(m.runs)) for m in methods] == [
+        ("grpo (beta not set, loss_type not set)", 2),
+        ("grpo (beta 0.04, loss_type not set)", 2),
+        ("grpo (beta not set, loss_type dr_grpo)", 2),
+    ]
+    labels = [method.label for method in methods_of(runs[:4])]
+    assert labels == ["grpo (beta not set)", "grpo (beta 0.04)"]
+
+
 def test_the_worst_family_is_the_one_that_the_results_of_a_comparison_have(tmp_path):
     families = {"large": {"mean@8": 0.5, "prompts": 30}, "small": {"mean@8": 0.0, "prompts": 9}}
     line = {"step": 1, "k": 8, "by_family": families}

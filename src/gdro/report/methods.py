@@ -10,6 +10,7 @@ import yaml
 
 from gdro.core.errors import DataError
 from gdro.core.seeds import Difference, on_common_knots, paired_difference, t_interval
+from gdro.core.tree import leaves
 from gdro.core.types import FloatArray
 from gdro.report.runs import Evaluation, Run
 from gdro.report.style import COLORS, DASHES, SYMBOLS, Look, clean
@@ -19,17 +20,11 @@ LOOKS = len(COLORS) * len(DASHES)
 """Methods beyond this many look like an earlier one; the page says so."""
 SEEDS = 3
 """Intervals are drawn from this many seeds on: of two, Student's t reaches 13 standard errors."""
-_SAME = (
-    "model_name_or_path",
-    "dataset_name",
-    "max_steps",
-    "learning_rate",
-    "num_generations",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "max_completion_length",
-)
-"""Settings of recipe.yaml that runs of one method have in common, beside the controller's."""
+_OWN = {
+    "seed", "output_dir", "eval_base", "run_name", "report_to", "heatmap_every", "samples_per_step",
+    "logging_dir", "logging_steps", "save_steps", "save_strategy", "save_total_limit",
+}  # fmt: skip
+"""Settings of recipe.yaml in which runs of one method may differ: none moves a score."""
 
 Score = Callable[[Evaluation], float | None]
 SCORES: dict[str, tuple[str, Score]] = {
@@ -51,29 +46,53 @@ class Method:
 def methods_of(runs: list[Run]) -> list[Method]:
     """Groups runs that differ in their seed alone; one whose seed is unknown or taken is alone."""
     groups: dict[str, list[Run]] = {}
+    settings: dict[str, dict[str, Any]] = {}
     for i, run in enumerate(runs):
-        key = _key(run)
+        own = _settings(run)
+        key = json.dumps(own, sort_keys=True, default=str)
         taken = {other.seed for other in groups.get(key, [])}
         if run.seed is None or run.seed in taken:
             key = f"{i}: {key}"
         groups.setdefault(key, []).append(run)
-    names = [group[0].method for group in groups.values()]
-    labels = [
-        clean(name if names.count(name) == 1 else _without_seed(group[0]), 28)
-        for name, group in zip(names, groups.values(), strict=True)
-    ]
+        settings[key] = own
+    labels = _labels([group[0] for group in groups.values()], list(settings.values()))
     return [
         Method(
-            label=label if labels.count(label) == 1 else clean(f"{label} ({run[0].path.name})", 40),
+            label=label,
             look=Look(
                 color=COLORS[i % len(COLORS)],
                 dash=DASHES[i // len(COLORS) % len(DASHES)],
                 symbol=SYMBOLS[(i + i // len(COLORS)) % len(SYMBOLS)],
             ),
-            runs=run,
+            runs=group,
         )
-        for i, (label, run) in enumerate(zip(labels, groups.values(), strict=True))
+        for i, (label, group) in enumerate(zip(labels, groups.values(), strict=True))
     ]
+
+
+def _labels(runs: list[Run], settings: list[dict[str, Any]]) -> list[str]:
+    """A name for the method of each run: that of the preset, of the run, or what differs."""
+    presets = [run.method for run in runs]
+    names = [
+        clean(run.method if presets.count(run.method) == 1 else _without_seed(run), 28)
+        for run in runs
+    ]
+    labels = []
+    for name, own in zip(names, settings, strict=True):
+        alike = [other for taken, other in zip(names, settings, strict=True) if taken == name]
+        more = f" ({_difference(own, alike)})" if len(alike) > 1 else ""
+        labels.append(clean(name + more, 60))
+    return [
+        label if labels.count(label) == 1 else clean(f"{name} ({run.path.name})", 60)
+        for label, name, run in zip(labels, names, runs, strict=True)
+    ]
+
+
+def _difference(own: dict[str, Any], all_: list[dict[str, Any]]) -> str:
+    """What a method sets of that in which methods differ."""
+    known = dict.fromkeys(key for other in all_ for key in other)
+    differs = [key for key in known if any(other.get(key) != own.get(key) for other in all_)]
+    return ", ".join(f"{key.rpartition('.')[2]} {own.get(key, 'not set')}" for key in differs)
 
 
 def _without_seed(run: Run) -> str:
@@ -81,8 +100,8 @@ def _without_seed(run: Run) -> str:
     return run.name.removesuffix(f"-seed{run.seed}")
 
 
-def _key(run: Run) -> str:
-    """All that runs of one method share."""
+def _settings(run: Run) -> dict[str, Any]:
+    """All that runs of one method share, by path."""
     file, recipe = run.path / "recipe.yaml", {}
     if file.exists():
         try:
@@ -93,8 +112,9 @@ def _key(run: Run) -> str:
             raise DataError(f"{file}: must hold a mapping, got {type(recipe).__name__}")
     header = run.trace.header if run.trace is not None else {}
     config = header.get("config") or run.about.get("controller")
-    parts = [run.method, run.about.get("model"), config, header.get("n_mean")]
-    return json.dumps([*parts, *(recipe.get(name) for name in _SAME)], default=str)
+    about = {"method": run.method, "model": run.about.get("model"), "n_mean": header.get("n_mean")}
+    found = about | leaves({"gdro": config or {}} | recipe)
+    return {name: value for name, value in found.items() if name not in _OWN}
 
 
 class Compute:
