@@ -30,6 +30,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gdro.data import arithmetic, suites
 from gdro.data.suites import Suite
+from gdro.lab.folder import write_json
 
 LEARNING_RATES = "1e-4,2e-4,4e-4,8e-4,1.6e-3"
 STEPS, LONG_STEPS = 150, 750
@@ -195,7 +196,7 @@ def resumed(scratch: Path, setting: Setting, name: str, run: Any, **settings: An
     path = scratch / f"{name}.json"
     if not path.exists():
         print(f"running {name}", flush=True)
-        path.write_text(json.dumps(run(scratch, setting, **settings), indent=1))
+        write_json(path, run(scratch, setting, **settings))
     return json.loads(path.read_text())
 
 

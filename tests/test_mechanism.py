@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks import headroom
+from benchmarks.mechanism import __main__ as command
 from benchmarks.mechanism import frozen, noiseless, traces
 from benchmarks.mechanism.group_variance import (
     ESTIMATORS,
@@ -237,3 +239,34 @@ def test_the_page_is_what_its_numbers_give() -> None:
     results = ROOT / "docs" / "results" / "mechanism"
     report = json.loads(results.with_suffix(".json").read_text())
     assert page(report | {"real": real_runs()}) == results.with_suffix(".md").read_text()
+
+
+def test_a_part_that_a_crash_cut_off_is_done_again(tmp_path, monkeypatch):
+    def part(*given):
+        return {"a": 1}
+
+    def crash(*given):
+        raise OSError("no space")
+
+    runs = (
+        lambda: headroom.resumed(tmp_path, None, "one", part),
+        lambda: command.resumed(tmp_path / "two.json", part)["found"],
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", crash)
+        for run in runs:
+            with pytest.raises(OSError, match="no space"):
+                run()
+    assert not list(tmp_path.glob("*.json"))
+    assert [run() for run in runs] == [{"a": 1}, {"a": 1}]
+
+
+def test_a_prompt_whose_line_a_crash_cut_off_is_measured_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "load", lambda path: (None, None))
+    monkeypatch.setattr(command, "chosen", lambda p: ((row, False) for row in range(3)))
+    monkeypatch.setattr(command, "measure", lambda *given: {"x": 0.5})
+    file = tmp_path / "moments.jsonl"
+    file.write_text('{"row": 0, "x": 0.25}\n{"row": 1, "x"')
+    command.moments(tmp_path, [], file)
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(line["row"], line["x"]) for line in lines] == [(0, 0.25), (1, 0.5), (2, 0.5)]

@@ -37,6 +37,7 @@ from gdro.core.config import ControllerConfig
 from gdro.core.controller import Controller
 from gdro.core.trace import read_trace
 from gdro.data import arithmetic
+from gdro.lab.folder import append_jsonl, read_jsonl, write_text
 
 OUT = Path(__file__).parents[2] / "docs" / "results" / "mechanism"
 STAGES = {
@@ -75,9 +76,9 @@ def chosen(p_train: np.ndarray) -> Iterator[tuple[int, bool]]:
 
 def moments(path: Path, p_train: list[float], file: Path) -> None:
     """Measures what is missing in `file`, a line a prompt."""
-    done = (
-        [json.loads(line)["row"] for line in file.read_text().splitlines()] if file.exists() else []
-    )
+    known = read_jsonl(file)
+    write_text(file, "".join(json.dumps(line) + "\n" for line in known))  # without a torn last one
+    done = {line["row"] for line in known}
     model, tokenizer = load(path)
     rows = arithmetic.generate("train")
     for row, direct in chosen(np.array(p_train)):
@@ -85,8 +86,7 @@ def moments(path: Path, p_train: list[float], file: Path) -> None:
             continue
         torch.manual_seed(row)
         found = measure(model, tokenizer, rows[row], ROLLOUTS, GROUP if direct else 0)
-        with open(file, "a") as lines:
-            lines.write(json.dumps({"row": row, **found}) + "\n")
+        append_jsonl(file, {"row": row, **found})
 
 
 def decisions(run: Path, path: Path) -> dict[str, Any]:
@@ -122,7 +122,8 @@ def resumed(file: Path, part: Callable[[], Any]) -> Any:
     if not file.exists():
         started = time.process_time()
         found = part()
-        file.write_text(json.dumps({"cpu_s": time.process_time() - started, "found": found}))
+        done = {"cpu_s": time.process_time() - started, "found": found}
+        write_text(file, json.dumps(done))  # in one line: some parts are long
         print(f"{file.stem}: {time.process_time() - started:.0f} s of processor time", flush=True)
     return json.loads(file.read_text())
 
@@ -143,7 +144,7 @@ def parts(runs: Path, out: Path, only: str) -> dict[str, Any]:
             known = take(f"truth-{name}", partial(truth, path))
             lines = out / f"moments-{name}.jsonl"
             take(f"moments-{name}", partial(moments, path, known["p_train"], lines))
-            known["moments"] = [json.loads(line) for line in lines.read_text().splitlines()]
+            known["moments"] = read_jsonl(lines)
             if STAGES[stage]:
                 known["decisions"] = take(f"plan-{name}", partial(decisions, path.parent, path))
         if only in ("all", "directions"):

@@ -131,11 +131,33 @@ def test_the_command_makes_a_model_once(tmp_path, capsys):
 
 def test_a_folder_with_another_model_is_not_written_to(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ConfigError, match=r"holds a model that is none of these"):
+    with pytest.raises(ConfigError, match=r"holds something else than a base model"):
         bases.make_base(Base(steps=1), tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
     with pytest.raises(ConfigError, match=r"config.json must be a folder, and is a file"):
         bases.make_base(Base(steps=1), tmp_path / "config.json")
+
+
+def test_one_that_is_stopped_leaves_nothing_that_is_taken_for_a_model(tmp_path, monkeypatch):
+    out = tmp_path / "base"
+    out.mkdir()
+
+    def saved(base, folder):
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+
+    def stopped(base, folder):
+        saved(base, folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bases, "warm_start", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        bases.make_base(Base(steps=1), out)
+    assert not any(out.iterdir())
+    monkeypatch.setattr(bases, "warm_start", saved)
+    assert bases.make_base(Base(steps=1), out)
+    assert sorted(file.name for file in out.iterdir()) == [RECORD, "config.json"]
+    assert [file.name for file in tmp_path.iterdir()] == ["base"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ that need it, not with this module.
 from __future__ import annotations
 
 import json
+import os
 import random
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -98,11 +100,13 @@ class Base:
 def make_base(base: Base, out: Path) -> bool:
     """Trains a base model into a folder, unless the folder has it already.
 
+    It grows in a folder beside, and is there whole or not at all.
+
     Returns:
         Whether it had to be trained.
 
     Raises:
-        ConfigError: if the folder holds another model, or is a file.
+        ConfigError: if the folder holds another model or anything else, or is a file.
         UnsupportedError: if torch has no Muon.
     """
     record, wanted = out / RECORD, json.dumps(asdict(base) | {"recipe": RECIPE}) + "\n"
@@ -112,10 +116,13 @@ def make_base(base: Base, out: Path) -> bool:
         if record.read_text() == wanted:
             return False
         raise ConfigError(f"{out} holds another base model: {record.read_text().strip()}")
-    if (out / "config.json").exists():
-        raise ConfigError(f"{out} holds a model that is none of these, for it has no {RECORD}")
-    warm_start(base, out)
-    record.write_text(wanted)
+    if out.exists() and any(out.iterdir()):
+        raise ConfigError(f"{out} holds something else than a base model, for it has no {RECORD}")
+    spare = out.absolute().with_name(f"{out.absolute().name}.tmp")
+    shutil.rmtree(spare, ignore_errors=True)
+    warm_start(base, spare)
+    (spare / RECORD).write_text(wanted)
+    os.replace(spare, out)
     return True
 
 
