@@ -1,6 +1,6 @@
 """How well prompts are told apart: every memory and estimate of the classifier beside the paper's.
 
-    python benchmarks/classifier.py [--seeds 5] [--out docs/results/classifier.md]
+    python benchmarks/classifier.py [--seeds 7] [--out docs/results/classifier.md]
 
 Prompts of known success rates are visited again and again; the rates stand still, move a little at
 every visit, or jump. What the classifier says is compared with the truth, and with the Bayes

@@ -1,6 +1,6 @@
 """What the hooks cost in a training step: ours beside plain TRL at equal rows, in one run.
 
-    python benchmarks/step.py [--steps 200] [--rows 64]
+    python benchmarks/step.py [--steps 200] [--rows 128]
 
 The two trainers take turns, block by block, so that both see the same machine. Prints seconds a
 step of each, their ratio, and the time that our code takes inside a step, which is what we answer
@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 os.environ.setdefault("CI", "1")
@@ -43,6 +44,13 @@ class Turns(TrainerCallback):
         self.seconds.append(time.perf_counter() - self.started)
         if state.global_step % self.block == 0:
             self.other.release()
+
+    def train(self, trainer, steps: int) -> None:
+        """Trains; after its end, however it ends, the other waits no more."""
+        try:
+            trainer.train()
+        finally:
+            self.other.release(steps)
 
 
 def main() -> None:
@@ -79,11 +87,11 @@ def main() -> None:
             model, exact_reward, GDROConfig(f"{folder}/gdro", gdro_id_column="id", **settings),
             callbacks=[turns["gdro"]], **common,
         )  # fmt: skip
-        threads = [threading.Thread(target=t.train) for t in (plain, ours)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(2) as pool:
+            trainers = ((turns["trl"], plain), (turns["gdro"], ours))
+            ended = [pool.submit(turn.train, trainer, given.steps) for turn, trainer in trainers]
+        for one in ended:
+            one.result()  # raises what it raised
         lines = (Path(folder) / "gdro" / "trace.jsonl").read_text().splitlines()[1:]
         times = [json.loads(line)["time"] for line in lines]
     warm = slice(given.steps // 10, None)
