@@ -19,6 +19,7 @@ from scipy import special, stats
 from gdro import Controller, ControllerConfig, Outcome
 from gdro.core.config import DifficultyConfig
 from gdro.core.presets import PRESETS
+from gdro.lab.compare.table import markdown_table as table
 
 READ = {"posterior": {}, "posterior, interval": {"binning": "interval"},
         "any": {"estimator": "any"}}  # fmt: skip
@@ -250,11 +251,6 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 def cell(values: np.ndarray, form: str = ".3f") -> str:
     mean, half = interval(values)
     return f"{mean:{form}} ± {half:{form.lstrip('+')}}"
-
-
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(cells) + " |" for cells in lines] + [""]
 
 
 LABEL = {DEFAULT: f"**{DEFAULT}** (default)", PAPER: f"*{PAPER}* (the paper's flag)"}

@@ -33,6 +33,7 @@ import oracle
 from attacks import CLASSES, attacks, box
 from respell import bare, mutants, respellings, wrong_answers
 
+from gdro.lab.compare.table import markdown_table as table
 from gdro.rewards import check_golds, verify
 
 FILES = {
@@ -265,11 +266,6 @@ def math_verify(gold: str, text: str) -> bool:
 
     wrapped = gold if gold.startswith("$") else f"${gold}$"
     return bool(math_verify.verify(math_verify.parse(wrapped), math_verify.parse(text)))
-
-
-def table(head: list[str], rows: list[list[Any]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(map(str, cells)) + " |" for cells in lines] + [""]
 
 
 def columns(found: dict[str, dict[str, Any]], first: str) -> list[str]:

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from raw import measured, suites_of, table
+from raw import measured, suites_of
 
 from gdro.core.presets import DEFAULT
 from gdro.data import arithmetic
+from gdro.lab.compare.table import markdown_table as table
 
 MAIN = "same_rate"
 """The study that the README shows first; what another one says follows."""

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from raw import table
-
 from gdro.core.presets import DEFAULT
+from gdro.lab.compare.table import markdown_table as table
 
 
 def controller(found: dict[str, Any]) -> list[str]:

@@ -3,7 +3,9 @@
 from typing import Any
 
 import yaml
-from raw import HERE, measured, table
+from raw import HERE, measured
+
+from gdro.lab.compare.table import markdown_table as table
 
 QUESTIONS = HERE / "questions.yaml"
 

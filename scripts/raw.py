@@ -1,4 +1,4 @@
-"""What the scripts read of docs/results, and the tables that they write."""
+"""What the scripts read of docs/results."""
 
 import json
 from pathlib import Path
@@ -20,8 +20,3 @@ def suites_of(*names: str) -> dict[str, dict[str, Any]]:
         if results := measured(f"{name}/results"):
             found |= results["suites"]
     return found
-
-
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(cells) + " |" for cells in lines] + [""]

@@ -21,12 +21,13 @@ import yaml
 from aims import CURVES, DEFAULT, HARDER, MAIN, TUNED, aims, elsewhere_in_short, screened
 from costs import controller, verl_driver
 from questions import cell, questions
-from raw import HERE, measured, suites_of, table
+from raw import HERE, measured, suites_of
 from rich.console import Console
 
 from gdro.lab.compare.analyse import analyse
 from gdro.lab.compare.command import write_results
 from gdro.lab.compare.gather import read_raw
+from gdro.lab.compare.table import markdown_table as table
 from gdro.lab.compare.table import study_page
 
 README = Path(__file__).parents[1] / "README.md"

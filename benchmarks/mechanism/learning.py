@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.mechanism.words import METRICS, SHORT, Report, gain, noise, number, table
+from benchmarks.mechanism.words import METRICS, SHORT, Report, gain, noise, number
+
+from gdro.lab.compare.table import markdown_table as table
 
 WEIGHT_ALONE = "hard_first 2, weight alone"
 STUDY = Path(__file__).parents[2] / "docs" / "results" / "reweighting"

@@ -12,8 +12,9 @@ from benchmarks.mechanism.words import (
     number,
     percent,
     span,
-    table,
 )
+
+from gdro.lab.compare.table import markdown_table as table
 
 
 def page(report: Report) -> str:

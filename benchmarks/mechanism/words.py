@@ -1,15 +1,10 @@
-"""How numbers are put: tables, intervals, spans."""
+"""How numbers are put: intervals, spans."""
 
 from typing import Any
 
 Report = dict[str, Any]
 METRICS = ("mean", "pass@8")
 SHORT = {"mean": "mean@8", "pass@8": "pass@8"}
-
-
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(cells) + " |" for cells in lines] + [""]
 
 
 def number(x: float | None, form: str = ".2f") -> str:

@@ -241,7 +241,7 @@ def markdown(results: dict[str, Any]) -> str:
         head, *rows = ([row[j] for j in shown] for row in part.cells)
         lines += [f"{'###' if i else '##'} {part.title}", ""]
         lines += [f"{part.note[0].upper()}{part.note[1:]}.", ""]
-        lines += [_line(head), _line(["---"] * len(head)), *map(_line, rows), ""]
+        lines += markdown_table(head, rows)
     versions = ", ".join(f"{name} {v}" for name, v in results["versions"].items())
     lines += [f"Seeds {', '.join(map(str, results['seeds']))}; {versions}.", ""]
     return "\n".join(lines)
@@ -265,8 +265,8 @@ def study_page(results: dict[str, Any], figures: Iterable[str] = ()) -> str:
         for name, settings in results["methods"].items()
     }
     if any(named.values()):
-        lines += [_line(["method", "settings"]), _line(["---"] * 2)]
-        lines += [_line([name, said or "the preset"]) for name, said in named.items()] + [""]
+        rows = [[name, said or "the preset"] for name, said in named.items()]
+        lines += markdown_table(["method", "settings"], rows)
     lines += [line for name in figures for line in (f"![{name.partition('.')[0]}]({name})", "")]
     return "\n".join(lines) + "\n" + "\n".join(map(markdown, results["suites"].values()))
 
@@ -276,8 +276,11 @@ def _telling(cells: Cells) -> list[int]:
     return [i for i in range(len(cells[0])) if any(row[i] for row in cells[1:])]
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def markdown_table(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> list[str]:
+    """The lines of a table, and an empty one after it."""
+    lines = ([str(cell).replace("|", "\\|") for cell in row] for row in (head, *rows))
+    first, *others = (f"| {' | '.join(cells)} |" for cells in lines)
+    return [first, f"| {' | '.join(['---'] * len(head))} |", *others, ""]
 
 
 def _values(values: dict[str, Any]) -> str:
