@@ -1,13 +1,13 @@
 """The figures of a comparison: relative gains, and pass@k against rollouts. SVG and PNG."""
 
 import io
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from gdro.core.errors import UnsupportedError
 from gdro.lab.folder import write_bytes
+from gdro.report.paper import color
 
 ENDINGS: dict[str, Any] = {"svg": {"Date": None}, "png": {"Software": None}}
 """Kinds of files, with what is left out of each: the same results are the same bytes."""
@@ -45,9 +45,9 @@ def draw(results: dict[str, Any], folder: Path) -> list[str]:
         ("curves", curves, 3.6, _curves),
     ]
     style: Any = {"svg.hashsalt": "gdro", "font.size": 9, "axes.spines.top": False,
-             "axes.spines.right": False, "axes.edgecolor": _color("muted"),
-             "text.color": _color("ink"), "axes.labelcolor": _color("muted"),
-             "xtick.color": _color("muted"), "ytick.color": _color("muted")}  # fmt: skip
+             "axes.spines.right": False, "axes.edgecolor": color("--muted"),
+             "text.color": color("--ink"), "axes.labelcolor": color("--muted"),
+             "xtick.color": color("--muted"), "ytick.color": color("--muted")}  # fmt: skip
     names = []
     with mpl.rc_context(style):
         for name, shown, height, panel in plans:
@@ -78,33 +78,23 @@ def draw(results: dict[str, Any], folder: Path) -> list[str]:
     return names
 
 
-def _color(name: str) -> str:
-    """A colour of the page, on light paper."""
-    import gdro.report
-
-    css = (Path(gdro.report.__file__).parent / "page.css").read_text(encoding="utf-8")
-    found = re.search(rf"--{name}: (#\w+)", css)
-    assert found is not None, name
-    return found[1]
-
-
 def _gains(axis: Any, block: dict[str, Any]) -> None:
     """A forest plot: a row for each method, pass@k above mean@k."""
     k, baseline = block["k"], block["baseline"]
     others = [name for name in block["methods"] if name != baseline]
-    axis.axvline(0, color=_color("muted"), linewidth=1)
-    marks = ((f"pass@{k}", "c0", "o", -0.14), (f"mean@{k}", "c1", "s", 0.14))
-    for metric, color, marker, shift in marks:
-        found = [block["methods"][name]["difference"][metric].get("relative") for name in others]
+    axis.axvline(0, color=color("--muted"), linewidth=1)
+    marks = ((f"pass@{k}", "--c0", "o", -0.14), (f"mean@{k}", "--c1", "s", 0.14))
+    for metric, name, marker, shift in marks:
+        found = [block["methods"][m]["difference"][metric].get("relative") for m in others]
         rows = [(100 * d["mean"], i + shift, d) for i, d in enumerate(found) if d]
-        look = {"color": _color(color), "linestyle": "none", "marker": marker, "markersize": 5}
+        look = {"color": color(name), "linestyle": "none", "marker": marker, "markersize": 5}
         axis.plot([x for x, *_ in rows], [y for _, y, _ in rows], label=metric, **look)
         for _, y, d in rows:
             if d["low"] is not None:
-                axis.plot([100 * d["low"], 100 * d["high"]], [y, y], color=_color(color))
-    axis.set_yticks(range(len(others)), others, color=_color("ink"))
+                axis.plot([100 * d["low"], 100 * d["high"]], [y, y], color=color(name))
+    axis.set_yticks(range(len(others)), others, color=color("--ink"))
     axis.set_ylim(len(others) - 0.5, -0.5)
-    axis.grid(axis="x", color=_color("grid"))
+    axis.grid(axis="x", color=color("--grid"))
     axis.set_axisbelow(True)
     axis.xaxis.set_major_formatter(lambda x, _: f"{x:+g}%" if x else "0")
     axis.set_xlabel(f"relative to {baseline}, 95% over seeds")
@@ -114,14 +104,14 @@ def _curves(axis: Any, block: dict[str, Any]) -> None:
     """The mean over seeds with its interval, and the baseline's final height."""
     methods, baseline = block["methods"], block["baseline"]
     for i, (name, found) in enumerate(methods.items()):
-        curve, color = found["curve"], _color(f"c{i % 7}")
+        curve, own = found["curve"], color(f"--c{i % 7}")
         x, low, high = curve["rollouts"], curve["low"], curve["high"]
-        axis.plot(x, curve["mean"], color=color, label=name, linestyle=DASHES[i // 7 % len(DASHES)])
+        axis.plot(x, curve["mean"], color=own, label=name, linestyle=DASHES[i // 7 % len(DASHES)])
         if None not in low:
-            axis.fill_between(x, low, high, color=color, alpha=0.12, linewidth=0)
-    axis.axhline(methods[baseline]["curve"]["mean"][-1], color=_color("muted"), linewidth=1,
+            axis.fill_between(x, low, high, color=own, alpha=0.12, linewidth=0)
+    axis.axhline(methods[baseline]["curve"]["mean"][-1], color=color("--muted"), linewidth=1,
                  linestyle=":")  # fmt: skip
-    axis.grid(axis="y", color=_color("grid"))
+    axis.grid(axis="y", color=color("--grid"))
     axis.set_axisbelow(True)
     axis.xaxis.set_major_locator(_locator())
     axis.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x >= 1000 else f"{x:g}")
