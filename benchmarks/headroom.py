@@ -28,9 +28,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from gdro.core.files import write_json
 from gdro.data import arithmetic, suites
 from gdro.data.suites import Suite
-from gdro.lab.folder import write_json
 
 LEARNING_RATES = "1e-4,2e-4,4e-4,8e-4,1.6e-3"
 STEPS, LONG_STEPS = 150, 750

@@ -35,9 +35,10 @@ from benchmarks.mechanism.traces import recorded
 from gdro.core import checkpoint
 from gdro.core.config import ControllerConfig
 from gdro.core.controller import Controller
+from gdro.core.files import write_text
 from gdro.core.trace import read_trace
 from gdro.data import arithmetic
-from gdro.lab.folder import append_jsonl, read_jsonl, write_text
+from gdro.lab.folder import append_jsonl, read_jsonl
 
 OUT = Path(__file__).parents[2] / "docs" / "results" / "mechanism"
 STAGES = {

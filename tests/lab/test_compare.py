@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from gdro.core.errors import ConfigError, DataError
+from gdro.core.files import write_json
 from gdro.lab.compare import plan as lab
 from gdro.lab.compare.analyse import analyse
 from gdro.lab.compare.command import write_results
@@ -18,7 +19,7 @@ from gdro.lab.compare.plan import SuitePlan, compare
 from gdro.lab.compare.study import parse_grid, study_of
 from gdro.lab.compare.table import console_tables
 from gdro.lab.evaluator import UNSAID, evaluate_base
-from gdro.lab.folder import RunFolder, append_jsonl, write_json
+from gdro.lab.folder import RunFolder, append_jsonl
 from gdro.lab.processes import Job, RunError, run_jobs
 from gdro.lab.recipe import read_settings, resolve
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from gdro.core.errors import DataError
+from gdro.core.files import write_json
 from gdro.core.trace import TraceWriter
 from gdro.lab import folder as module
-from gdro.lab.folder import RunFolder, append_jsonl, last_line, write_json
+from gdro.lab.folder import RunFolder, append_jsonl, last_line
 from gdro.lab.runs import find, look, main
 
 HOLD = """

@@ -53,6 +53,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from gdro.core.errors import DataError
+from gdro.core.files import write_bytes
 from gdro.core.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class TraceWriter:
         first = _line(self._header)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if _starts_with_or_absent(self.path, first):
-            _replace(self.path, [first])
+            write_bytes(self.path, first)
         else:
             trace, good = _scan(self.path)
             # A key that the file has not is one that headers did not have when it was begun.
@@ -202,7 +203,7 @@ class TraceWriter:
             kept = [_line(r) for r in trace.records if r["step"] < step]
             self._file.close()
             try:
-                _replace(self.path, [_line(self._header), *kept])
+                write_bytes(self.path, b"".join([_line(self._header), *kept]))
             finally:
                 self._open()
             self._steps -= later
@@ -372,13 +373,3 @@ def _starts_with_or_absent(path: Path, line: bytes) -> bool:
     return not path.exists() or (
         path.is_file() and path.stat().st_size < len(line) and line.startswith(path.read_bytes())
     )
-
-
-def _replace(path: Path, lines: list[bytes]) -> None:
-    """Writes a file whole or not at all."""
-    spare = path.with_name(path.name + ".tmp")
-    with open(spare, "wb") as file:
-        file.writelines(lines)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(spare, path)

@@ -1,9 +1,10 @@
 """Prompts as verl reads them: a parquet file of chat prompts with their gold answers."""
 
 import io
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from gdro.core.files import write_bytes
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -47,7 +48,4 @@ def write_verl(data: "Dataset", path: Path, split: str) -> None:
 
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(verl_rows(data, split)), buffer)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    spare = path.with_name(path.name + ".tmp")
-    spare.write_bytes(buffer.getvalue())
-    os.replace(spare, path)
+    write_bytes(path, buffer.getvalue())

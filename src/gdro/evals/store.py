@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gdro.core.errors import ConfigError, DataError
+from gdro.core.files import write_bytes, write_json
 from gdro.core.tree import leaves
 from gdro.evals.engines.base import Key, Sample
 
@@ -232,16 +233,11 @@ def _read(path: Path) -> list[dict[str, Any]]:
         return list(map(json.loads, gzip.decompress(path.read_bytes()).splitlines()))
 
 
-def _write_json(path: Path, value: Any) -> None:
-    _write(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
-
-
 def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    spare = path.with_name(path.name + ".tmp")
     with _writing(path):
-        with open(spare, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(spare, path)
+        write_bytes(path, data)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    with _writing(path):
+        write_json(path, value)

@@ -10,9 +10,10 @@ from rich.console import Console
 from transformers import TrainerCallback
 
 from gdro.core.errors import DataError, UnsupportedError
+from gdro.core.files import write_json
 from gdro.evals import Evaluation, evaluate
 from gdro.evals.plan import ARITHMETIC
-from gdro.lab.folder import RunFolder, append_jsonl, read_jsonl, write_json
+from gdro.lab.folder import RunFolder, append_jsonl, read_jsonl
 from gdro.lab.inputs import (
     init_kwargs,
     load_data,

@@ -26,6 +26,7 @@ from typing import IO, Any
 import yaml
 
 from gdro.core.errors import ConfigError, DataError, UnsupportedError
+from gdro.core.files import write_json, write_text
 from gdro.core.tree import leaves
 from gdro.lab.recipe import default_settings, read_mapping
 
@@ -39,27 +40,6 @@ _TRIES, _PAUSE = 5, 0.02
 
 SAMPLES_PER_FILE = 100
 """Steps whose samples share a file."""
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    spare = path.with_name(path.name + ".tmp")
-    with open(spare, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(spare, path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
-    write_bytes(path, text.encode())
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file whole or not at all."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def append_jsonl(path: Path, value: Mapping[str, Any]) -> None:

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gdro.core.errors import GdroError
-from gdro.lab.folder import RunFolder, write_text
+from gdro.core.files import write_text
+from gdro.lab.folder import RunFolder
 
 POLL_SECONDS = 0.5
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

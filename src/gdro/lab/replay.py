@@ -13,11 +13,11 @@ from gdro.core.config import ControllerConfig
 from gdro.core.controller import Controller
 from gdro.core.difficulty import Difficulty
 from gdro.core.errors import ConfigError, DataError, UnsupportedError
+from gdro.core.files import write_json
 from gdro.core.method import Method
 from gdro.core.passk import posterior_pass_at_k
 from gdro.core.trace import Trace, header_of, read_trace
 from gdro.core.types import UNSEEN, FloatArray, IntArray, Outcome
-from gdro.lab.folder import write_json
 from gdro.lab.settings import from_flags, method, path_of
 from gdro.report.curriculum import STAGES, curriculum_numbers
 from gdro.terminal import terminal

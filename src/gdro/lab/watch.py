@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from gdro.core.errors import ConfigError, DataError
-from gdro.lab.folder import LOCK, RunFolder, write_text
+from gdro.core.files import write_text
+from gdro.lab.folder import LOCK, RunFolder
 from gdro.lab.runs import is_run
 
 SECONDS = 10.0

@@ -6,12 +6,12 @@ Beside `page.html`, in `page_files/`: `summary.json`, and each figure as PNG and
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gdro.core.errors import DataError, UnsupportedError
+from gdro.core.files import write_text
 from gdro.report.compare import about_several
 from gdro.report.content import Content
 from gdro.report.paper import draw_files
@@ -44,22 +44,14 @@ def build_report(runs: Sequence[str | Path], out: str | Path, *, files: bool = T
     out = Path(out)
     loaded = [load_run(Path(path)) for path in runs]
     content = about_one(loaded[0]) if len(loaded) == 1 else about_several(loaded)
-    _replace(out, render(content))
+    write_text(out, render(content))
     if files:
         folder = out.with_name(f"{out.stem}_files")
         summary = {"title": content.title, "missing": content.missing, **content.numbers}
         text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
-        _replace(folder / "summary.json", text + "\n")
+        write_text(folder / "summary.json", text + "\n")
         draw_files([f for figures in content.sections.values() for f in figures], folder)
     return out
-
-
-def _replace(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    spare = path.with_name(path.name + ".tmp")
-    spare.write_text(text, encoding="utf-8")
-    os.replace(spare, path)
 
 
 def render(content: Content) -> str:

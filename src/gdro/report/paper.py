@@ -1,6 +1,7 @@
 """The page's figures as PNG and SVG for a paper: the same data, drawn by matplotlib on white."""
 
 import html
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gdro.core.errors import UnsupportedError
+from gdro.core.files import write_bytes
 from gdro.report.style import Figure, Panel
 
 if TYPE_CHECKING:
@@ -37,16 +39,14 @@ def draw_files(figures: Sequence[Figure], folder: Path) -> list[Path]:
     Raises:
         UnsupportedError: if matplotlib is not installed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for figure in figures:
         canvas = draw(figure)
         for ending, about in (("svg", {"Date": None}), ("png", {"Software": None})):
-            path = folder / f"{figure.key}.{ending}"
-            spare = path.with_name(path.name + ".tmp")
+            path, buffer = folder / f"{figure.key}.{ending}", io.BytesIO()
             with _style():
-                canvas.savefig(spare, format=ending, metadata=about)
-            spare.replace(path)
+                canvas.savefig(buffer, format=ending, metadata=about)
+            write_bytes(path, buffer.getvalue())
             written.append(path)
     return written
 

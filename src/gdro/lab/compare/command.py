@@ -159,11 +159,11 @@ def write_results(folder: Path, console: "Console") -> dict[str, Any]:
         DataError: if the raw tables are incomplete.
     """
     from gdro.core.errors import UnsupportedError
+    from gdro.core.files import write_json, write_text
     from gdro.lab.compare.analyse import analyse
     from gdro.lab.compare.figure import draw
     from gdro.lab.compare.gather import read_raw
     from gdro.lab.compare.table import console_tables, study_page
-    from gdro.lab.folder import write_json, write_text
 
     results = analyse(read_raw(folder))
     for block in results["suites"].values():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gdro.core.errors import UnsupportedError
-from gdro.lab.folder import write_bytes
+from gdro.core.files import write_bytes
 from gdro.report.paper import color
 
 ENDINGS: dict[str, Any] = {"svg": {"Date": None}, "png": {"Software": None}}

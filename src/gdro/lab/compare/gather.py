@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gdro.core.errors import DataError
+from gdro.core.files import write_bytes, write_json
 from gdro.core.trace import read_trace
 from gdro.evals import Evaluation
 from gdro.lab.compare.study import Study
-from gdro.lab.folder import RunFolder, read_jsonl, write_bytes, write_json
+from gdro.lab.folder import RunFolder, read_jsonl
 
 if TYPE_CHECKING:
     from gdro.lab.compare.plan import Run

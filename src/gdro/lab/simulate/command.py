@@ -11,8 +11,8 @@ import yaml
 from rich.console import Console
 
 from gdro.core.errors import ConfigError
+from gdro.core.files import write_json, write_text
 from gdro.lab.compare.table import console_tables, markdown
-from gdro.lab.folder import write_json, write_text
 from gdro.lab.settings import from_flags, path_of, plain, value_of
 from gdro.lab.simulate.calibrate import calibrate
 from gdro.lab.simulate.population import Population
