@@ -1,7 +1,7 @@
 """Two evaluations of the same problems, paired."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,9 @@ def _benchmark(a: Mapping[str, Any], b: Mapping[str, Any], k: int) -> dict[str, 
         f"pass@{k}": paired(pass_at_k(k, correct_a, k), pass_at_k(k, correct_b, k), len(correct_a)),
         f"maj@{k}": paired(voted_a, voted_b, len(correct_a)),
     }
-    return lines | {"solved": mcnemar(correct_a.sum(axis=0) > 0, correct_b.sum(axis=0) > 0)}
+    solved_a, solved_b = correct_a.any(axis=0), correct_b.any(axis=0)
+    only_a, only_b = int(np.sum(solved_a & ~solved_b)), int(np.sum(solved_b & ~solved_a))
+    return lines | {"solved": mcnemar(only_a, only_b)}
 
 
 def paired(a_SN: np.ndarray, b_SN: np.ndarray, trials: int) -> Line:
@@ -113,11 +115,15 @@ def _square_and_add(x: float, y: float, correlation: float) -> float:
     return max(x * x + y * y - 2 * correlation * x * y, 0.0) ** 0.5
 
 
-def mcnemar(a_N: np.ndarray, b_N: np.ndarray) -> Line:
-    """McNemar's exact test: of problems that one of the two solved, does either have more?"""
+def mcnemar(only_a: int, only_b: int) -> Line:
+    """McNemar's exact test: of problems that one of the two solved, does either have more?
+
+    Args:
+        only_a: Problems that A alone solved.
+        only_b: Problems that B alone solved.
+    """
     from scipy.special import bdtr
 
-    only_a, only_b = int(np.sum(a_N & ~b_N)), int(np.sum(b_N & ~a_N))
     p = min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
     return {"only_a": only_a, "only_b": only_b, "p": p}
 
@@ -139,13 +145,9 @@ def _pooled(found: Mapping[str, Mapping[str, Line]], weight: Mapping[str, int]) 
         lines[metric] = {
             **line, "interval": [middle - reach[0], middle + reach[1]], "method": "recovered",
         }  # fmt: skip
-    counts = [lines_["solved"] for lines_ in found.values()]
-    flags = [np.repeat([True, False], [_sum(counts, "only_a"), _sum(counts, "only_b")])]
-    return lines | {"solved": mcnemar(flags[0], ~flags[0])}
-
-
-def _sum(counts: Sequence[Line], name: str) -> int:
-    return sum(line[name] for line in counts)
+    solved = [lines_["solved"] for lines_ in found.values()]
+    counts = (sum(line[name] for line in solved) for name in ("only_a", "only_b"))
+    return lines | {"solved": mcnemar(*counts)}
 
 
 def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:

@@ -285,7 +285,7 @@ class RunFolder:
 
     def _clear(self) -> None:
         for path in self.path.iterdir():
-            if path.name not in ("log.txt", LOCK):
+            if path.name != LOCK:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _rewind(self, step: int) -> None:

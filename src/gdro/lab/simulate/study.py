@@ -182,6 +182,5 @@ def results(block: Block, runs: list[list[dict[str, Any]]], seeds: Sequence[int]
         "equal_rollouts": equal_rollouts(methods, block.variants[0].name),
         "base": {m: float(np.mean([run["before"][m] for run in runs[0]])) for m in METRICS},
         "methods": methods,
-        "runs": [],
         "versions": {"gdro": __version__, "numpy": np.__version__},
     }
