@@ -355,6 +355,30 @@ def test_sampling_forgets_no_prompt_and_repeats_none(ambiguity: str) -> None:
         assert gaps.max() <= (4 + 2) * 60
 
 
+@pytest.mark.parametrize("lag", [0, 1, 5])
+def test_who_waited_for_max_gap_comes_first_however_late_outcomes_are(lag: int) -> None:
+    """A late outcome moves a prompt to another bin while it stands in the queue of its old one."""
+    config = {"prompt.realisation": "sample", "prompt.eta": 10.0, "prompt.max_gap": 3.0,
+              "rollout.allocator": "uniform"}  # fmt: skip
+    controller, rng, waiting = make(config), np.random.default_rng(0), []
+    pool = controller.pool
+    for step in range(400):
+        if step % 50 == 0:
+            resumed = make(config)
+            resumed.load_state_dict(controller.state_dict())
+        waited_N = pool.draws - pool.last_N
+        chosen = controller.select(4)
+        longest = np.sort(waited_N[waited_N > 3.0 * 60])[::-1][:4]
+        assert np.sort(waited_N[chosen])[::-1][: len(longest)].tolist() == longest.tolist()
+        if step % 50 == 0:
+            assert resumed.select(4).tolist() == chosen.tolist()
+        plan = controller.plan(NAMES[chosen])
+        correct_R = rng.random(16) < RATES[chosen][plan.slot_R]
+        waiting.append((plan, Outcome(prompt_R=NAMES[chosen][plan.slot_R], correct_R=correct_R)))
+        if len(waiting) > lag:
+            controller.observe(*waiting.pop(0))
+
+
 def test_rates_known_beforehand_place_prompts_before_their_first_visit() -> None:
     controller = Controller(ControllerConfig.from_dict({"difficulty.prior_column": "rate"}))
     controller.bind(NAMES, prior=list(RATES))

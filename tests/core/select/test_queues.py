@@ -18,13 +18,28 @@ def standing(queues: Queues) -> tuple[list[list[int]], list[int]]:
     return [part.tolist() for part in held], state["out"].tolist()
 
 
+class Drawn:
+    """Queues with a class and a last draw of each prompt, as a pool has them."""
+
+    def __init__(self, class_N: np.ndarray) -> None:
+        self.class_N, self.last_N, self.draws = class_N, np.zeros(len(class_N), np.int64), 0
+        self.queues = self.made()
+        self.queues.append(np.arange(len(class_N)))
+
+    def made(self) -> Queues:
+        return Queues(lambda at: self.class_N[at], lambda at: self.last_N[at], 3)
+
+    def took(self, chosen: np.ndarray) -> None:
+        self.draws += len(chosen)
+        self.last_N[chosen] = self.draws
+
+
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_draws_take_the_front_of_their_class_and_lose_no_one(data: Any) -> None:
     size = data.draw(st.integers(1, 40))
-    class_N = np.array(data.draw(st.lists(st.integers(0, 2), min_size=size, max_size=size)))
-    queues = Queues(lambda at: class_N[at], 3)
-    queues.append(np.arange(size))
+    now = Drawn(np.array(data.draw(st.lists(st.integers(0, 2), min_size=size, max_size=size))))
+    class_N, last_N, queues = now.class_N, now.last_N, now.queues
     barred: set[int] = set()
 
     def eligible(at: np.ndarray) -> np.ndarray:
@@ -45,16 +60,50 @@ def test_draws_take_the_front_of_their_class_and_lose_no_one(data: Any) -> None:
         after, out_now = standing(queues)
         assert out_now == out + expected
         assert sorted([i for part in (*after, out_now) for i in part]) == list(range(size))
-        for k in range(3):  # those who stay keep their order; those who were misplaced go first
-            stay = [i for i in before[k] if i in after[k]]
-            assert after[k][len(after[k]) - len(stay) :] == stay
-        again = Queues(lambda at: class_N[at], 3)
+        for k in range(3):  # those who stay keep their order; who was misplaced finds his place
+            stayed = [i for i in before[k] if i in after[k]]
+            assert [i for i in after[k] if i in before[k]] == stayed
+            assert (np.diff(last_N[after[k]]) >= 0).all()
+        again = now.made()
         again.load_state_dict(queues.state_dict())
         assert standing(again) == standing(queues)
+        now.took(drawn)
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_the_longest_waits_are_found_wherever_classes_have_moved(data: Any) -> None:
+    """Against all prompts that stand, while prompts change classes in their queues."""
+    size = data.draw(st.integers(2, 30))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    now = Drawn(rng.integers(0, 3, size))
+    for _ in range(data.draw(st.integers(1, 25))):
+        now.queues.bring_back()
+        if rng.random() < 0.3:
+            resumed = now.made()
+            resumed.load_state_dict(now.queues.state_dict())
+            now.queues = resumed
+        beyond, most = size * rng.random() * 2, int(rng.integers(1, 5))
+        waited_N = now.draws - now.last_N
+        longest = now.queues.longest(now.draws, beyond, most)
+        late = np.sort(waited_N[waited_N > beyond])[::-1][:most]
+        assert waited_N[longest].tolist() == late.tolist()
+        drawn, _ = now.queues.draw(rng.integers(0, 3, 3))
+        now.took(np.concatenate([longest, drawn]))
+        moved = rng.random(size) < 0.2  # as late outcomes do
+        now.class_N[moved] = rng.integers(0, 3, int(moved.sum()))
+
+
+def test_an_older_state_is_put_in_order() -> None:
+    now = Drawn(np.array([0, 0, 0]))
+    now.last_N[:] = [1, 5, 9]
+    old = {"held": np.array([2, 0, 1]), "size": np.array([3, 0, 0]), "out": np.zeros(0, np.int64)}
+    now.queues.load_state_dict(old)
+    assert now.queues.longest(100, 93, 10).tolist() == [0, 1]
 
 
 def test_a_draw_ends_where_no_one_else_may_be_drawn() -> None:
-    queues = Queues(lambda at: at % 2, 2)
+    queues = Queues(lambda at: at % 2, np.zeros_like, 2)
     queues.append(np.arange(10))
     rng = np.random.default_rng(0)
     drawn = draw_by_class(queues, np.array([1.0, 0.0]), 8, rng, lambda at: at < 6)

@@ -28,7 +28,7 @@ class Mixture(Selector):
 
     def select(self, pool: Pool, num_prompts: int, rng: np.random.Generator) -> IntArray:
         queues = pool.queues(rng)
-        overdue = queues.longest(pool.waited, self._config.max_gap * pool.size, num_prompts)
+        overdue = queues.longest(pool.draws, self._config.max_gap * pool.size, num_prompts)
         limit = np.ceil(self._config.max_repeat * (pool.draws + num_prompts) / pool.size)
         mass_C = self._mass_C(pool, queues.size_C)
 

@@ -93,7 +93,11 @@ class Pool:
         return self._queues
 
     def _made(self) -> Queues:
-        return Queues(lambda at: self._difficulty.class_P(self.rows_N[at]), len(self.bin_C))
+        return Queues(
+            lambda at: self._difficulty.class_P(self.rows_N[at]),
+            lambda at: self.last_N[at],
+            len(self.bin_C),
+        )
 
     @property
     def bin_C(self) -> IntArray:
@@ -105,10 +109,6 @@ class Pool:
         self.visits_N[chosen] += 1
         self.draws += len(chosen)
         self.last_N[chosen] = self.draws
-
-    def waited(self, chosen: IntArray) -> IntArray:
-        """Draws (of any prompt) since each was drawn last."""
-        return self.draws - self.last_N[chosen]
 
     def state_dict(self) -> dict[str, Any]:
         """By prompt (the classifier's row), so that the data set may come in another order."""

@@ -1,5 +1,6 @@
 """The data set in queues, one a difficulty class, so that a draw costs what it draws."""
 
+import heapq
 from collections.abc import Callable
 
 import numpy as np
@@ -7,22 +8,26 @@ import numpy as np
 from gdro.core.types import IntArray
 
 Eligible = Callable[[IntArray], np.ndarray]
+Measure = Callable[[IntArray], IntArray]
 
 
 class Queues:
     """Every prompt stands in one queue: drawn from the front, it goes to the back.
 
-    The classes are the bins and, for unvisited prompts, one a level (`Difficulty.class_P`). A
-    prompt found in the queue of a class that it has left goes to the front of its own: it waited.
+    The classes are the bins and, for unvisited prompts, one a level (`Difficulty.class_P`). Every
+    queue is in the order of waiting, so whoever is first has waited longest. A prompt found in the
+    queue of a class that it has left, as where its outcome came late, takes its place by that order
+    in the queue of its own.
 
     Args:
         class_of: Class of given positions, as of now.
+        last_of: Number of draws when given positions were drawn last; constant while they stand.
         num_classes: C.
     """
 
-    def __init__(self, class_of: Callable[[IntArray], IntArray], num_classes: int) -> None:
-        self._class_of = class_of
-        self._queues = [_Queue() for _ in range(num_classes)]
+    def __init__(self, class_of: Measure, last_of: Measure, num_classes: int) -> None:
+        self._class_of, self._last_of = class_of, last_of
+        self._queues = [_Queue(last_of) for _ in range(num_classes)]
         self._out: IntArray = np.zeros(0, np.int64)
 
     @property
@@ -45,19 +50,24 @@ class Queues:
         self.append(self._out)
         self._out = self._out[:0]
 
-    def longest(self, waited: Callable[[IntArray], IntArray], beyond: float, most: int) -> IntArray:
-        """Takes up to `most` prompts that have waited for more than `beyond`, longest first."""
-        # Whoever is first in a queue has waited longest there: mostly, nobody is late.
+    def longest(self, draws: int, beyond: float, most: int) -> IntArray:
+        """Takes up to `most` prompts that have waited for more than `beyond`, longest first.
+
+        Args:
+            draws: Number of draws so far, of any prompt.
+            beyond: In draws.
+            most: Of those who have waited longest.
+        """
         first = np.concatenate([queue.peek(1) for queue in self._queues])
-        if not (waited(first) > beyond).any():
+        if not (draws - self._last_of(first) > beyond).any():  # mostly, nobody is late
             return first[:0]
         found = []
         for queue in self._queues:
             front = queue.peek(most)
-            late = waited(front) > beyond
+            late = draws - self._last_of(front) > beyond
             found.append(front[: len(front) if late.all() else int(np.argmin(late))])
         candidates = np.concatenate(found)
-        chosen = candidates[np.argsort(-waited(candidates), kind="stable")[:most]]
+        chosen = candidates[np.argsort(self._last_of(candidates), kind="stable")[:most]]
         for queue, front in zip(self._queues, found, strict=True):
             taken = queue.take(len(front))
             queue.push_front(taken[~np.isin(taken, chosen)])
@@ -98,7 +108,7 @@ class Queues:
             chunk = queue.take(count)
             class_P = self._class_of(chunk)
             for other in np.unique(class_P[class_P != c]):
-                self._queues[other].push_front(chunk[class_P == other])
+                self._queues[other].join(chunk[class_P == other])
             chunk = chunk[class_P == c]
             good = np.ones(len(chunk), bool) if eligible is None else eligible(chunk)
             taken.append(chunk[good])
@@ -116,13 +126,72 @@ class Queues:
     def load_state_dict(self, state: dict[str, IntArray]) -> None:
         """Takes the place of whatever stood here before."""
         ends = np.cumsum(state["size"])
-        self._queues = [_Queue() for _ in ends]
+        self._queues = [_Queue(self._last_of) for _ in ends]
         for queue, end, size in zip(self._queues, ends, state["size"], strict=True):
-            queue.append(state["held"][end - size : end])
+            held = state["held"][end - size : end]
+            # older states have prompts that changed queues at the front
+            queue.append(held[np.argsort(self._last_of(held), kind="stable")])
         self._out = state["out"].copy()
 
 
 class _Queue:
+    """Prompts in the order of waiting. Who joins late is put between the others only once the front
+    gets there, so that nobody behind is moved.
+    """
+
+    def __init__(self, last_of: Measure) -> None:
+        self._last_of = last_of
+        self._line = _Line()
+        self._late: list[tuple[int, int, int]] = []  # heap: last draw, turn of joining, prompt
+        self._joined = 0
+
+    def __len__(self) -> int:
+        return len(self._line) + len(self._late)
+
+    def peek(self, count: int) -> IntArray:
+        """The first `count`."""
+        if count and self._late:
+            self._settle(count)
+        return self._line.peek(count)
+
+    def take(self, count: int) -> IntArray:
+        """As `peek`; they stand here no longer."""
+        items = self.peek(count)
+        self.skip(len(items))
+        return items
+
+    def skip(self, count: int) -> None:
+        """Leaves out the first, who have been peeked at."""
+        self._line.skip(count)
+
+    def push_front(self, items: IntArray) -> None:
+        """Puts back those who were taken last."""
+        self._line.push_front(items)
+
+    def append(self, items: IntArray) -> None:
+        """Puts to the back those who have waited least."""
+        self._line.append(items)
+
+    def join(self, items: IntArray) -> None:
+        """Puts each where it belongs, before the others that have waited as long."""
+        for last, item in zip(self._last_of(items).tolist(), items.tolist(), strict=True):
+            self._joined += 1
+            heapq.heappush(self._late, (last, -self._joined, item))
+
+    def _settle(self, count: int) -> None:
+        """Puts into the line those late ones who belong among the first `count`."""
+        front = self._line.peek(count)
+        bar = np.inf if len(front) < count else int(self._last_of(front[-1:])[0])
+        due = []
+        while self._late and self._late[0][0] <= bar:
+            due.append(heapq.heappop(self._late)[-1])
+        if due:
+            self._line.skip(len(front))
+            front = np.concatenate([np.array(due, np.int64), front])
+            self._line.push_front(front[np.argsort(self._last_of(front), kind="stable")])
+
+
+class _Line:
     """An array with a head; constant amortised cost an item."""
 
     def __init__(self) -> None:
@@ -134,11 +203,6 @@ class _Queue:
 
     def peek(self, count: int) -> IntArray:
         return self._items[self._head : min(self._head + count, self._end)].copy()
-
-    def take(self, count: int) -> IntArray:
-        items = self.peek(count)
-        self.skip(len(items))
-        return items
 
     def skip(self, count: int) -> None:
         self._head += count
