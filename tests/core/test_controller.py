@@ -379,6 +379,15 @@ def test_who_waited_for_max_gap_comes_first_however_late_outcomes_are(lag: int) 
             controller.observe(*waiting.pop(0))
 
 
+def test_quotas_are_of_the_groups_that_bind_names() -> None:
+    config = {"difficulty.source": "column:g", "rollout.allocator": "fixed"}
+    controller = make(config | {"rollout.quotas": [5, 4, 3, 2, 1]})
+    plan = run(controller, 1)[0][0]
+    assert plan.n_P[plan.bin_P == 0].min() > plan.n_P[plan.bin_P == 4].max()
+    with pytest.raises(ConfigError, match=r"rollout\.quotas must have one number .* 5 bins"):
+        make(config | {"rollout.quotas": [2, 1]})
+
+
 def test_rates_known_beforehand_place_prompts_before_their_first_visit() -> None:
     controller = Controller(ControllerConfig.from_dict({"difficulty.prior_column": "rate"}))
     controller.bind(NAMES, prior=list(RATES))

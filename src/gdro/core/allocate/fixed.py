@@ -18,7 +18,8 @@ class Fixed(Allocator):
 
     def __init__(self, setting: Setting) -> None:
         quotas = setting.config.rollout.quotas or range(setting.num_bins, 0, -1)
-        if len(quotas) != setting.num_bins:
+        # groups of a column are not known before bind, which makes the method again
+        if setting.num_bins and len(quotas) != setting.num_bins:
             raise ConfigError(
                 f"rollout.quotas must have one number for each of the {setting.num_bins} bins, "
                 f"got {quotas}"
