@@ -116,6 +116,21 @@ def test_a_column_of_numbers_that_all_differ_is_no_column_of_groups():
     assert fewer.bin_P(fewer.rows([32_766])) == 32_766
 
 
+@pytest.mark.parametrize("source", ["online", "random", "column:family"])
+def test_classes_tell_the_bins_of_prompts_with_levels(source):
+    """A known level is a bin of unvisited prompts where bins are intervals, and no group."""
+    difficulty = Difficulty(DifficultyConfig(source=source, level_column="level"))
+    rows = difficulty.rows(range(40))
+    if source.startswith("column"):
+        difficulty.set_groups(rows[:30], [i % 3 for i in range(30)])
+    difficulty.set_levels(rows, [i % 2 for i in range(40)])
+    for _ in range(4):
+        difficulty.observe(rows[:20], np.full(20, 4), np.full(20, 3))
+    bin_C = difficulty.bin_C
+    np.testing.assert_array_equal(bin_C[difficulty.class_P(rows)], difficulty.bin_P(rows))
+    assert bin_C.max() < difficulty.num_bins
+
+
 def test_random_bins_depend_on_the_id_alone():
     config = DifficultyConfig(source="random", bins=5)
     first, second = Difficulty(config), Difficulty(config)

@@ -225,10 +225,13 @@ class Difficulty:
 
     @property
     def bin_C(self) -> IntArray:
-        """Bin of the prompts of each class, -1 where nothing is known of them."""
+        """Bin of the prompts of each class, -1 where nothing is known of them.
+
+        As in `bin_P`, the level of unvisited prompts tells their bin where bins are intervals.
+        """
         bin_C = np.arange(self.num_bins + 1 + len(self._levels))
         bin_C[self.num_bins :] = UNSEEN
-        if len(self._levels):
+        if len(self._levels) and self.config.source == "online":
             known, estimate = self._levels.estimates(self.config.k)
             bin_C[self.num_bins + 1 :][known] = self._bin_of(estimate[known])
         return bin_C
