@@ -77,6 +77,8 @@ def test_sampling_chooses_the_prompts():
         ({}, {}),
         ({"prompt": SURROGATE}, {"loss_R": "prompt.signal=surrogate"}),
         ({"prompt.signal": "surrogate"}, {}),
+        ({"prompt.signal": "surrogate", "select.policy": "sample"},
+         {"loss_R": "prompt.signal=surrogate"}),
         ({"rollout.utility": "surrogate"}, {}),
         ({"rollout.utility": "surrogate", "rollout.allocator": "exp3p"},
          {"loss_R": "rollout.utility=surrogate"}),

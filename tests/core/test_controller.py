@@ -388,6 +388,17 @@ def test_quotas_are_of_the_groups_that_bind_names() -> None:
         make(config | {"rollout.quotas": [2, 1]})
 
 
+@pytest.mark.parametrize("signal", ["error", "failure", "learnability", "surrogate"])
+def test_an_adversary_that_only_draws_sees_the_signal_as_well(signal: str) -> None:
+    drawing = {"select.policy": "sample", "prompt.weigh": "none", "prompt.signal": signal}
+    weighing = make(drawing | {"prompt.weigh": "gdro"})
+    scores = []
+    for controller in (weighing, make(drawing)):
+        run(controller, 5)
+        scores.append(controller.method.adversary.score_B)
+    np.testing.assert_array_equal(*scores)
+
+
 def test_rates_known_beforehand_place_prompts_before_their_first_visit() -> None:
     controller = Controller(ControllerConfig.from_dict({"difficulty.prior_column": "rate"}))
     controller.bind(NAMES, prior=list(RATES))

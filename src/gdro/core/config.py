@@ -378,9 +378,14 @@ class ControllerConfig(Checked):
                 yield f"{room.name}.{f.name}", f, hints[f.name]
 
     @property
+    def adversary_acts(self) -> bool:
+        """Whether Prompt-GDRO's adversary weighs or draws, so that `prompt.signal` matters."""
+        return self.prompt.weigh == "gdro" or self.select.policy == "sample"
+
+    @property
     def loss_needed_by(self) -> str:
         """The setting that needs `loss_R` in every Outcome, or an empty string."""
-        if self.prompt.weigh == "gdro" and self.prompt.signal == "surrogate":
+        if self.adversary_acts and self.prompt.signal == "surrogate":
             return "prompt.signal=surrogate"
         if self.rollout.allocator == "exp3p" and self.rollout.utility == "surrogate":
             return "rollout.utility=surrogate"

@@ -39,18 +39,18 @@ def learn(
         padding_tokens: Their tokens.
         refused: Second outcomes refused so far, for the record.
     """
-    prompt = config.prompt
+    # nobody reads the scores of an adversary that does not act; its signal may ask for losses
+    signal = config.prompt.signal if config.adversary_acts else "error"
     unit_P = units_P(config.rollout.aggregation, seen.train_P)
     ledger.add(seen.n_P, seen.train_P, seen.tokens, padding, padding_tokens)
 
     difficulty.observe(seen.row_P, seen.n_P, seen.correct_P)
-    failure = prompt.weigh == "gdro" and prompt.signal == "failure"
     loss_P = signal_P(
-        prompt.signal if prompt.weigh == "gdro" else "error",
+        signal,
         n_P=seen.n_P,
         correct_P=seen.correct_P,
         loss_P=seen.loss_P,
-        pass_at_k_P=difficulty.pass_at_k(seen.row_P) if failure else None,
+        pass_at_k_P=difficulty.pass_at_k(seen.row_P) if signal == "failure" else None,
     )
     method.adversary.observe(loss_P, seen.bin_P)
     method.variance.observe(
