@@ -203,6 +203,22 @@ def test_parts_and_late_outcomes(split: int, late: bool) -> None:
         np.testing.assert_array_equal(mine, theirs)
 
 
+@pytest.mark.parametrize("memory", ["discounted", "window", "all"])
+def test_counts_depend_on_the_order_of_a_prompts_own_outcomes_alone(memory: str) -> None:
+    def counts(order: tuple[int, ...]) -> list[list[float]]:
+        controller = make({"difficulty.memory": memory, "difficulty.window": 2})
+        plans = [controller.plan(ids) for ids in (["p0", "p1"], ["p0"], ["p1"], ["p0"])]
+        for step in order:
+            ids = np.repeat(plans[step].prompt_P, plans[step].n_P)
+            correct_R = np.arange(len(ids)) < step
+            controller.observe(plans[step], Outcome(prompt_R=ids, correct_R=correct_R))
+        evidence = controller.difficulty.evidence(controller.difficulty.rows(["p0", "p1"]))
+        return [x.tolist() for x in evidence]
+
+    assert counts((0, 1, 2, 3)) == counts((0, 2, 1, 3)) == counts((0, 1, 3, 2))
+    assert (counts((0, 1, 2, 3)) == counts((3, 2, 1, 0))) == (memory == "all")
+
+
 def test_steps_observed_is_one_past_the_last_plan_with_an_outcome() -> None:
     controller = make()
     assert controller.steps_observed == 0

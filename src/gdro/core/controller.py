@@ -288,9 +288,10 @@ class Controller:
 
         Taken: any subset of a plan's slots, with fewer rollouts than planned, in any order of
         calls, up to `outcome.max_staleness` plans late. A slot has one outcome: a second is
-        refused, counted (`gdro/refused`), and warned of once. Counts of prompts do not depend on
-        the order of calls, nor on how an outcome is cut into parts; moving averages, bandits,
-        prices and targets do: to them each call is one step.
+        refused, counted (`gdro/refused`), and warned of once. The counts of a prompt depend on the
+        order in which its own outcomes come (with `difficulty.memory=all` not even on that), not
+        on what comes between them, nor on how an outcome is cut into parts. Moving averages, fitted
+        priors, bandits, prices and targets do: to them each call is one step.
 
         Returns:
             The step's record, for a trace and a logger.
