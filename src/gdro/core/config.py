@@ -190,7 +190,9 @@ class PromptConfig(Checked):
         "uniform", "base measure of the ambiguity set: uniform over bins, or the bins' shares"
     )
     beta: float = setting(0.12, "rate of the moving average of the bins' loss (Eq. 12)", gt=0, le=1)
-    gamma: float = setting(0.01, "uniform exploration in q (Eq. 15)", ge=0, le=1)
+    gamma: float = setting(
+        0.01, "part of q that is the base measure, for exploration (Eq. 15)", ge=0, le=1
+    )
     clip: float = setting(10.0, "C: scores are clipped to [-C, C] (Eq. 14)", gt=0, le=1e300)
     cap: float = setting(15.0, "largest weight of a prompt (Eq. 16)", ge=1, le=1e6)
     normalize: Literal["mean", "none"] = setting(

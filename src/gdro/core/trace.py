@@ -4,11 +4,12 @@ The first line is the header:
 
     {"schema": "gdro-trace", "version": 1, "boundaries": [0, .1, ..., 1],
      "bin_names": ["0-.1", ...], "config": {...}, "n_mean": 4, "std_scaled": true,
-     "method": "joint"}
+     "rounds": 1, "method": "joint"}
 
 `boundaries` are the B + 1 pass@k boundaries of the bins, or null where bins are static groups;
 `bin_names` are the B names; `config` is `ControllerConfig.to_dict()`; `std_scaled` says whether the
-engine divides advantages by the deviation of their group.
+engine divides advantages by the deviation of their group; `rounds` is how often a step generates at
+most.
 
 Every other line is one step. Only `step` is required; what is not known is null or left out.
 NaN and infinity are written as null, floats with five significant digits.
@@ -141,7 +142,8 @@ class TraceWriter:
 
         Args:
             path: The file, `<run>/trace.jsonl`.
-            header: `boundaries`, `bin_names`, `config`, `n_mean`, `method`.
+            header: `boundaries`, `bin_names`, `config`, `n_mean`, `std_scaled`, `rounds` (all of
+                `header_of`), `method`.
 
         Raises:
             DataError: if the header is not valid, or `path` holds something else: a foreign file, a

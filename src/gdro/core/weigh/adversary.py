@@ -123,7 +123,8 @@ class Adversary:
                 rollouts where the loss averages over rollouts, 1 where it averages over prompts.
 
         Returns:
-            float64 [P]; exactly 1 everywhere if the bins present weigh alike.
+            float64 [P]; with `normalize="mean"` exactly 1 everywhere if the bins present weigh
+            alike.
         """
         weight_P = np.ones(len(bin_P))
         if self.config.realisation == "sample":
