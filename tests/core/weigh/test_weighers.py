@@ -113,6 +113,14 @@ def test_implied_is_the_push_of_the_allocation(posteriors: list, power: float) -
     np.testing.assert_allclose(found, scaled(expected, np.ones(len(a_P)), 15), rtol=1e-6)
 
 
+@pytest.mark.parametrize("eta", [10.0, 700.0, 760.0, 1000.0])
+def test_per_prompt_tells_easy_prompts_apart_at_any_rate(eta: float) -> None:
+    a_P, b_P = np.array([99.0, 98, 97, 85]), np.array([1.0, 2, 3, 15])
+    found = make("per_prompt", eta=eta, cap=3.0).weigh(make_batch(a_P, b_P), np.ones(4))
+    ratio_P = np.exp(eta * (b_P - 15) / 100)
+    np.testing.assert_allclose(found, scaled(ratio_P, np.ones(4), 3.0), rtol=1e-6)
+
+
 def test_pass_at_k_with_large_k_and_evidence_does_not_underflow() -> None:
     weigher = make("pass_at_k", k=1024, cap=15.0)
     found = weigher.weigh(make_batch([5000.0, 4000.0, 1.0], [1.0, 1000.0, 9.0]), np.ones(3))
@@ -120,6 +128,16 @@ def test_pass_at_k_with_large_k_and_evidence_does_not_underflow() -> None:
     easy = weigher.weigh(make_batch([5000.0, 4000.0], [1.0, 1000.0]), np.ones(2))
     np.testing.assert_allclose(easy, [0, 2], atol=1e-9)
     assert make("pass_at_k").weigh(make_batch([], []), np.ones(0)).size == 0
+
+
+@pytest.mark.parametrize("name", ["pass_at_k", "per_prompt"])
+def test_an_unseen_prompt_changes_nothing_for_the_seen(name: str) -> None:
+    weigher = make(name, k=1024, eta=1000.0)
+    seen = make_batch([400.0, 600.0], [0.2, 0.2])
+    joined = make_batch([400.0, 600.0, 1.0], [0.2, 0.2, 9.0], [0, 0, -1])
+    weight_P = weigher.weigh(seen, np.ones(2))
+    assert weight_P[0] > weight_P[1] > 0
+    np.testing.assert_allclose(weigher.weigh(joined, np.ones(3)), [*weight_P, 1], rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", registry.WEIGH)

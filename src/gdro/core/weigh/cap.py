@@ -42,12 +42,13 @@ def capped_mean_one(ratio_B: FloatArray, share_B: FloatArray, cap: float) -> Flo
 
 
 def mean_one_over_seen(
-    ratio_P: FloatArray, bin_P: IntArray, unit_P: FloatArray | IntArray, cap: float
+    log_P: FloatArray, bin_P: IntArray, unit_P: FloatArray | IntArray, cap: float
 ) -> FloatArray:
-    """min(s * ratio, cap) with mean 1 over the seen prompts' units; 1 for the unseen ones."""
-    weight_P = np.ones(ratio_P.size)
+    """min(s * exp(log), cap) with mean 1 over the seen prompts' units; 1 for the unseen ones."""
+    weight_P = np.ones(log_P.size)
     seen = np.flatnonzero(bin_P != UNSEEN)
     if seen.size:
-        share = unit_P[seen] / unit_P[seen].sum()
-        weight_P[seen] = capped_mean_one(ratio_P[seen], share, cap)
+        share, log = unit_P[seen] / unit_P[seen].sum(), log_P[seen]
+        # relative to the largest: nothing overflows, and not all of it underflows
+        weight_P[seen] = capped_mean_one(np.exp(log - log.max()), share, cap)
     return weight_P

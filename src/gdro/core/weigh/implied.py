@@ -33,7 +33,7 @@ class Implied(Weigher):
             h_P, above_P = gradient_scale(below_P, p_P), gradient_scale(below_P + 1, p_P)
             h_P += (n_P - below_P) * (above_P - h_P)
             push_P = n_P * h_P / gradient_scale(np.full(n_P.size, self._mean), p_P)
-        return mean_one_over_seen(push_P, batch.bin_P, unit_P, self._cap)
+        return mean_one_over_seen(np.log(push_P), batch.bin_P, unit_P, self._cap)
 
 
 def _unrounded(ratio_P: FloatArray, batch: Batch) -> FloatArray:

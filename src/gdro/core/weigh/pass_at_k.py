@@ -25,5 +25,4 @@ class PassAtK(Weigher):
         total_P, log_P = batch.a_P + batch.b_P, np.zeros(batch.a_P.size)
         for i in range(self._k - 1):
             log_P += np.log((batch.b_P + i) / (total_P + i))
-        return mean_one_over_seen(np.exp(log_P - log_P.max(initial=-np.inf)), batch.bin_P, unit_P,
-                                  self._cap)  # fmt: skip
+        return mean_one_over_seen(log_P, batch.bin_P, unit_P, self._cap)

@@ -1,7 +1,5 @@
 """Every prompt its own group: exponential weights on its own failure rate."""
 
-import numpy as np
-
 from gdro.core.policy import Batch, Setting
 from gdro.core.types import FloatArray, IntArray
 from gdro.core.weigh.base import Weigher
@@ -20,5 +18,4 @@ class PerPrompt(Weigher):
         self._eta, self._cap = setting.config.prompt.eta, setting.config.prompt.cap
 
     def weigh(self, batch: Batch, unit_P: FloatArray | IntArray) -> FloatArray:
-        # relative to the hardest prompt there could be: nothing overflows
-        return mean_one_over_seen(np.exp(-self._eta * batch.p_P), batch.bin_P, unit_P, self._cap)
+        return mean_one_over_seen(-self._eta * batch.p_P, batch.bin_P, unit_P, self._cap)
