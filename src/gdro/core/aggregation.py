@@ -44,6 +44,20 @@ def gradient_scale(n_P: IntArray, p_P: FloatArray) -> FloatArray:
     return h_P
 
 
+def gradient_scale_between(n_P: FloatArray, p_P: FloatArray) -> FloatArray:
+    """h(n, p) for any n >= 1, linear between integers: the mean over whole groups of mean size n.
+
+    Args:
+        n_P: Rollouts of each group, >= 1.
+        p_P: Probability in [0, 1] that a rollout is correct.
+    """
+    below_P = np.floor(n_P).astype(np.int64)
+    h_P, part_P = gradient_scale(below_P, p_P), n_P - below_P
+    if part_P.any():
+        h_P += part_P * (gradient_scale(below_P + 1, p_P) - h_P)
+    return h_P
+
+
 def aggregation_weight_P(
     aggregation: Aggregation, n_P: IntArray, n_mean: float, p_P: FloatArray, std_scaled: bool
 ) -> FloatArray:
@@ -71,11 +85,7 @@ def aggregation_weight_P(
         return weight_P
     if not std_scaled:
         return weight_P * ((n_P / (n_P - 1)) / (n_mean / (n_mean - 1)))
-    low = int(n_mean)
-    target_P = gradient_scale(np.full(n_P.size, low), p_P)
-    if n_mean != low:
-        above_P = gradient_scale(np.full(n_P.size, low + 1), p_P)
-        target_P += (n_mean - low) * (above_P - target_P)
+    target_P = gradient_scale_between(np.full(n_P.size, float(n_mean)), p_P)
     return weight_P * (target_P / gradient_scale(n_P, p_P))
 
 

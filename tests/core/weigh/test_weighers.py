@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.optimize import brentq
@@ -78,20 +78,26 @@ def test_pass_at_k_is_the_expected_slope_of_pass_at_k(posteriors: list, k: int, 
     np.testing.assert_allclose(found, scaled(ratio_P, np.ones(len(a_P)), cap), rtol=1e-6)
 
 
-@given(POSTERIORS, st.sampled_from([0.0, 1.0, 2.0]))
-@settings(max_examples=30, deadline=None)
-def test_implied_is_the_push_of_the_allocation(posteriors: list, power: float) -> None:
-    """n times the expected gradient of a group of n over that of a group of 4, by enumeration."""
+@given(POSTERIORS, st.sampled_from([0.0, 1.0, 2.0, 16.0]), st.sampled_from([4, 3.5, 6.5]))
+@example([(30.0, 0.2), (29.0, 0.2), (28.0, 0.3)], 16.0, 4)  # nothing but easy ones
+@settings(max_examples=40, deadline=None)
+def test_implied_is_the_push_of_the_allocation(
+    posteriors: list, power: float, n_mean: float
+) -> None:
+    """n times the expected gradient of a group of n over that of one of n_mean, by enumeration."""
     a_P, b_P = np.array(posteriors).T
     batch = make_batch(a_P, b_P)
     config = ControllerConfig.from_dict({"prompt.weigh": "implied", "rollout.power": power})
     setting = Setting(
-        config=config, num_bins=4, n_mean=4, std_scaled=True,
+        config=config, num_bins=4, n_mean=n_mean, std_scaled=True,
         adversary=Adversary(config.prompt, 4),
     )  # fmt: skip
-    ratio_P = (1 - batch.p_P) ** power
-    log_s = brentq(lambda x: np.clip(np.exp(x) * ratio_P, 2, 12).mean() - 4, -50, 50, xtol=1e-13)
-    n_P = np.clip(np.exp(log_s) * ratio_P, 2, 12)
+    log_P = power * np.log(1 - batch.p_P)
+
+    def counts(log_s: float) -> np.ndarray:
+        return np.clip(np.exp(np.minimum(log_s + log_P, 9)), 2, 12)
+
+    n_P = counts(brentq(lambda log_s: counts(log_s).mean() - 4, 0, 200, xtol=1e-13))
     rounded = registry.load(registry.ALLOCATE["hard_first"])(setting)
     assert np.abs(rounded.allocate(batch, np.random.default_rng(0)) - n_P).max() < 1.5
 
@@ -103,10 +109,13 @@ def test_implied_is_the_push_of_the_allocation(posteriors: list, power: float) -
             total += binom.pmf(c, n, p) * (c * right * (1 - p) + (n - c) * wrong * -p) / n
         return total
 
-    def push(n: float, p: float) -> float:
+    def between(n: float, p: float) -> float:
         whole = int(n)
         low, high = mean_push(whole, p), mean_push(whole + 1, p)
-        return n * (low + (n - whole) * (high - low)) / mean_push(4, p)
+        return low + (n - whole) * (high - low)
+
+    def push(n: float, p: float) -> float:
+        return n * between(n, p) / between(n_mean, p)
 
     expected = np.array([push(n, p) for n, p in zip(n_P, batch.p_P, strict=True)])
     found = registry.load(registry.WEIGH["implied"])(setting).weigh(batch, np.ones(len(a_P)))

@@ -2,11 +2,13 @@
 
 import numpy as np
 
-from gdro.core.aggregation import gradient_scale
+from gdro.core.aggregation import gradient_scale_between
 from gdro.core.policy import Batch, Setting
 from gdro.core.types import FloatArray, IntArray
 from gdro.core.weigh.base import Weigher
 from gdro.core.weigh.cap import mean_one_over_seen
+
+_LEAST = 2.0**-53  # of 1 - p where p < 1 as a float
 
 
 class Implied(Weigher):
@@ -23,25 +25,26 @@ class Implied(Weigher):
 
     def __init__(self, setting: Setting) -> None:
         self._power, self._cap = setting.config.rollout.power, setting.config.prompt.cap
-        self._mean, self._std_scaled = round(setting.n_mean), setting.std_scaled
+        self._mean, self._std_scaled = float(setting.n_mean), setting.std_scaled
 
     def weigh(self, batch: Batch, unit_P: FloatArray | IntArray) -> FloatArray:
-        n_P, p_P = _unrounded((1 - batch.p_P) ** self._power, batch), batch.p_P
+        failure_P = np.maximum(1 - batch.p_P, _LEAST)
+        n_P = _unrounded(self._power * np.log(failure_P), batch)
         push_P = n_P - 1.0
         if self._std_scaled:
-            below_P = np.floor(n_P).astype(np.int64)
-            h_P, above_P = gradient_scale(below_P, p_P), gradient_scale(below_P + 1, p_P)
-            h_P += (n_P - below_P) * (above_P - h_P)
-            push_P = n_P * h_P / gradient_scale(np.full(n_P.size, self._mean), p_P)
+            even_P = gradient_scale_between(np.full(n_P.size, self._mean), batch.p_P)
+            push_P = n_P * gradient_scale_between(n_P, batch.p_P) / even_P
         return mean_one_over_seen(np.log(push_P), batch.bin_P, unit_P, self._cap)
 
 
-def _unrounded(ratio_P: FloatArray, batch: Batch) -> FloatArray:
-    """clip(s ratio, lo, hi) whose sum is the budget: s by bisection on its logarithm."""
-    low, high = -50.0, 50.0
+def _unrounded(log_P: FloatArray, batch: Batch) -> FloatArray:
+    """clip(s ratio, lo, hi) whose sum is the budget: s by bisection, all on logarithms."""
+    log_P = log_P - log_P.max(initial=-np.inf)
+    # from all at their fewest to all at their most
+    low, high = 0.0, np.log(batch.hi_P.max(initial=1)) - log_P.min(initial=0.0)
     n_P = batch.lo_P.astype(np.float64)
     for _ in range(64):
         log_s = (low + high) / 2
-        n_P = np.clip(np.exp(log_s) * ratio_P, batch.lo_P, batch.hi_P)
+        n_P = np.clip(np.exp(log_s + log_P), batch.lo_P, batch.hi_P)
         low, high = (log_s, high) if n_P.sum() < batch.budget else (low, log_s)
     return n_P
