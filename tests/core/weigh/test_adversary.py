@@ -108,6 +108,17 @@ def test_chi_square_is_the_convex_programme(case, rho):
     assert found @ score >= -best.fun - 1e-4
 
 
+@pytest.mark.filterwarnings("error")
+def test_chi_square_of_ties_at_the_radius_that_just_admits_them():
+    """All mass on k of B even bins has divergence 1 / (their base) - 1, up to rounding."""
+    for size in range(2, 30):
+        base = np.full(size, 1 / size)
+        for k in range(1, size):
+            score = np.r_[np.ones(k), np.zeros(size - k)]
+            found = chi_square(score, base, 1 / base[:k].sum() - 1)
+            np.testing.assert_allclose(found, score / k, atol=1e-9)
+
+
 def test_chi_square_of_two_bins_in_closed_form():
     """q = (1/2 - d, 1/2 + d) has divergence 4 d^2; all mass is on the larger from rho = 1 on."""
     base = np.full(2, 0.5)

@@ -16,7 +16,7 @@ def chi_square(score_B: FloatArray, base_B: FloatArray, rho: float) -> FloatArra
     if rho == 0 or spread == 0:
         return base_B.copy()
     top_B = _argmax(score_B, base_B)
-    if _divergence(top_B, base_B) <= rho:
+    if _divergence(top_B, base_B) <= rho * (1 + 1e-12):  # equal but for rounding
         return top_B
     score_B = np.where(held, (score_B - score_B[held].max()) / spread, 0.0)
     mean = base_B @ score_B
