@@ -114,3 +114,34 @@ def test_each_level_is_fitted_to_its_own_visits_and_known_after_sixteen():
     for priors in (levels, again):
         assert priors.lookup(np.array([0, 1, 2]))[2].tolist() == [True, True, False]
     assert again.lookup(np.array([0]))[0] == levels.lookup(np.array([0]))[0]
+
+
+def test_levels_are_fitted_as_populations_of_their_own_to_the_bit():
+    rng, size = np.random.default_rng(1), 30
+    levels, alone = LevelPriors(size, 0.7, 1.3), [FittedPrior(0.7, 1.3, 2.0) for _ in range(size)]
+    for _ in range(20):
+        level_P, n_P = rng.integers(-1, size, 400), rng.integers(1, 13, 400)
+        correct_P = rng.binomial(n_P, 0.4)
+        levels.observe(level_P, n_P, correct_P)
+        for level, prior in enumerate(alone):
+            prior.observe(n_P[level_P == level], correct_P[level_P == level])
+    again = LevelPriors(size, 0.7, 1.3)
+    again.load_state_dict(levels.state_dict())
+    for found in (levels, again):
+        a, b, known = found.lookup(np.arange(size))
+        assert known.all()
+        assert a.tolist() == [prior.a for prior in alone]
+        assert b.tolist() == [prior.b for prior in alone]
+
+
+def test_levels_come_in_without_a_visit():
+    levels = LevelPriors(0, 0.7, 1.3)
+    levels.load_state_dict({"sums": np.array([]), "visits": np.zeros(0, np.int64)})  # as saved once
+    levels.grow(1)
+    levels.observe(np.zeros(16, int), np.full(16, 4), np.full(16, 1))
+    before = levels.lookup(np.array([0]))
+    levels.grow(3)
+    a, b, known = levels.lookup(np.arange(3))
+    assert (a[0], b[0], known[0]) == tuple(x[0] for x in before)
+    assert (a[1:], b[1:]) == (pytest.approx([0.7, 0.7]), pytest.approx([1.3, 1.3]))
+    assert known.tolist() == [True, False, False]

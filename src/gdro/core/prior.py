@@ -44,35 +44,20 @@ class FittedPrior:
     """
 
     def __init__(self, a: float, b: float, start: float = _START) -> None:
-        mean = a / (a + b)
-        square = mean * (a + 1) / (a + b + 1)
-        # (weight, sum) of c/n, then of c(c-1) / (n(n-1)), which visits of one rollout lack
-        self._sum = start * np.array([1.0, mean, 1.0, square])
-        self._fit()
+        self._sum_4 = _started(a, b, start)
+        self.a, self.b = _fitted(self._sum_4)
 
     def observe(self, n_P: IntArray, correct_P: IntArray) -> None:
         """Adds one visit per entry; n_P >= 1."""
-        n, c = n_P.astype(np.float64), correct_P.astype(np.float64)
-        rate, pairs = c / n, np.count_nonzero(n > 1)
-        square = rate * (c - 1) / np.maximum(n - 1, 1)  # c <= n: 0 at n = 1
-        self._sum *= 2.0 ** (-len(n) / _HALF_LIFE)
-        self._sum += (len(n), rate.sum(), pairs, square.sum())
-        self._fit()
-
-    def _fit(self) -> None:
-        visits, total, pairs, squares = self._sum.tolist()
-        mean = min(max(total / visits, _MEAN[0]), _MEAN[1])
-        spread = (squares / pairs - mean**2) / (mean * (1 - mean))  # 1 / (a + b + 1)
-        low, high = _STRENGTH
-        strength = 1.0 / min(max(spread, 1 / (high + 1)), 1 / (low + 1)) - 1.0
-        self.a, self.b = strength * mean, strength * (1 - mean)
+        self._sum_4 = _added(self._sum_4, _moments(n_P, correct_P))
+        self.a, self.b = _fitted(self._sum_4)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sum": self._sum.copy()}
+        return {"sum": self._sum_4.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._sum = state["sum"].copy()
-        self._fit()
+        self._sum_4 = state["sum"].copy()
+        self.a, self.b = _fitted(self._sum_4)
 
 
 class LevelPriors:
@@ -85,38 +70,81 @@ class LevelPriors:
     """
 
     def __init__(self, num_levels: int, a: float, b: float) -> None:
-        self._priors = [FittedPrior(a, b, start=2.0) for _ in range(num_levels)]
-        self._visits: IntArray = np.zeros(num_levels, np.int64)
+        self._start_4 = _started(a, b, 2.0)
+        self._sum_L4: FloatArray = np.zeros((0, 4))
+        self._beta_L2: FloatArray = np.zeros((0, 2))  # (a, b) of each level
+        self._visits: IntArray = np.zeros(0, np.int64)
+        self.grow(num_levels)
 
     def __len__(self) -> int:
         """L."""
-        return len(self._priors)
+        return len(self._visits)
+
+    def grow(self, num_levels: int) -> None:
+        """Adds levels without a visit, so that L is `num_levels`."""
+        more = num_levels - len(self)
+        self._sum_L4 = np.concatenate([self._sum_L4, np.tile(self._start_4, (more, 1))])
+        self._beta_L2 = np.concatenate([self._beta_L2, np.tile(_fitted(self._start_4), (more, 1))])
+        self._visits = np.concatenate([self._visits, np.zeros(more, np.int64)])
 
     def observe(self, level_P: IntArray, n_P: IntArray, correct_P: IntArray) -> None:
         """Adds one visit per entry; level -1 is none."""
-        for level in np.unique(level_P[level_P >= 0]):
-            mine = level_P == level
-            self._priors[level].observe(n_P[mine], correct_P[mine])
-            self._visits[level] += np.count_nonzero(mine)
+        order = np.argsort(level_P, kind="stable")
+        levels, starts = np.unique(level_P[order], return_index=True)
+        parts = np.split(_moments(n_P[order], correct_P[order]), starts[1:], axis=1)
+        for level, moments_4P in zip(levels.tolist(), parts, strict=True):
+            if level >= 0:
+                self._sum_L4[level] = _added(self._sum_L4[level], moments_4P)
+                self._beta_L2[level] = _fitted(self._sum_L4[level])
+                self._visits[level] += moments_4P.shape[1]
 
     def lookup(self, level_P: IntArray) -> tuple[FloatArray, FloatArray, np.ndarray]:
         """(a, b) of each entry's level, and whether the level is known."""
-        a_L = np.array([prior.a for prior in self._priors])
-        b_L = np.array([prior.b for prior in self._priors])
         known_P = (level_P >= 0) & (self._visits[level_P] >= _KNOWN)
-        return a_L[level_P], b_L[level_P], known_P
+        return self._beta_L2[level_P, 0], self._beta_L2[level_P, 1], known_P
 
     def estimates(self, k: int) -> tuple[np.ndarray, FloatArray]:
         """Whether each level is known, and the mean of pass@k under its prior."""
-        a_L = np.array([prior.a for prior in self._priors])
-        b_L = np.array([prior.b for prior in self._priors])
+        a_L, b_L = self._beta_L2[:, 0], self._beta_L2[:, 1]
         return self._visits >= _KNOWN, posterior_pass_at_k(a_L, b_L, k)
 
     def state_dict(self) -> dict[str, Any]:
-        sums = np.array([prior.state_dict()["sum"] for prior in self._priors])
-        return {"sums": sums, "visits": self._visits.copy()}
+        return {"sums": self._sum_L4.copy(), "visits": self._visits.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._visits = state["visits"].copy()
-        for prior, total in zip(self._priors, state["sums"], strict=True):
-            prior.load_state_dict({"sum": total})
+        self._sum_L4 = state["sums"].reshape(-1, 4).copy()  # flat where older states have no level
+        fits = [_fitted(sum_4) for sum_4 in self._sum_L4]
+        self._beta_L2 = np.array(fits, np.float64).reshape(-1, 2)
+
+
+def _started(a: float, b: float, visits: float) -> FloatArray:
+    """The sums of so many visits, as Beta(a, b) has them in the mean.
+
+    (weight, sum) of c/n, then of c(c-1) / (n(n-1)), which visits of one rollout lack.
+    """
+    mean = a / (a + b)
+    square = mean * (a + 1) / (a + b + 1)
+    return visits * np.array([1.0, mean, 1.0, square])
+
+
+def _moments(n_P: IntArray, correct_P: IntArray) -> FloatArray:
+    """float64 [4, P]: what each visit adds to the four sums."""
+    n, c = n_P.astype(np.float64), correct_P.astype(np.float64)
+    rate = c / n
+    square = rate * (c - 1) / np.maximum(n - 1, 1)  # c <= n: 0 at n = 1
+    return np.stack([np.ones(len(n)), rate, (n > 1).astype(np.float64), square])
+
+
+def _added(sum_4: FloatArray, moments_4P: FloatArray) -> FloatArray:
+    return sum_4 * 2.0 ** (-moments_4P.shape[1] / _HALF_LIFE) + moments_4P.sum(axis=1)
+
+
+def _fitted(sum_4: FloatArray) -> tuple[float, float]:
+    """(a, b) of the Beta distribution with these moments, within the bounds."""
+    visits, total, pairs, squares = sum_4.tolist()
+    mean = min(max(total / visits, _MEAN[0]), _MEAN[1])
+    spread = (squares / pairs - mean**2) / (mean * (1 - mean))  # 1 / (a + b + 1)
+    low, high = _STRENGTH
+    strength = 1.0 / min(max(spread, 1 / (high + 1)), 1 / (low + 1)) - 1.0
+    return strength * mean, strength * (1 - mean)
