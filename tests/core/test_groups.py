@@ -198,3 +198,45 @@ def test_unseen_prompts_start_from_their_level():
     assert b == pytest.approx(expected)
     with pytest.raises(DataError, match="holds no level"):
         difficulty.set_levels(rows, [None] * len(rows))
+
+
+@pytest.mark.parametrize("resume", ["no", "yes", "from an older state"])
+def test_levels_named_later_keep_the_numbers_of_the_first(resume):
+    config = DifficultyConfig(level_column="level", **FIXED)
+    parts, whole = Difficulty(config), Difficulty(config)
+    labels, rows = ["m", "z", "m", "a", "z", "b"], parts.rows(range(6))
+    parts.set_levels(rows[:3], labels[:3])
+    whole.set_levels(whole.rows(range(6)), labels)
+    first, second = np.tile([0, 1, 2], 10), np.repeat([3, 5], [16, 3])
+    for seen in (parts, whole):
+        visit(seen, first, 4, 1)
+    if resume != "no":
+        state, parts = parts.state_dict(), Difficulty(config)
+        if resume != "yes":  # which did not name them
+            del state["level_names"]
+            parts.set_levels(parts.rows(range(3)), labels[:3])
+        parts.load_state_dict(state)
+    parts.set_levels(rows[3:], labels[3:])
+    for seen in (parts, whole):
+        visit(seen, second, 4, 3)
+    np.testing.assert_array_equal(parts.posterior(rows), whole.posterior(rows))
+    np.testing.assert_array_equal(parts.bin_P(rows), whole.bin_P(rows))
+
+
+def test_a_column_without_levels_or_with_too_many_is_named():
+    difficulty = Difficulty(DifficultyConfig(level_column="uid"))
+    rows = difficulty.rows(range(40_000))
+    with pytest.raises(DataError, match="level_column=uid has 40000 distinct values.* 32767"):
+        difficulty.set_levels(rows, range(40_000))
+    with pytest.raises(DataError, match="level_column=uid holds no level"):
+        difficulty.set_levels(rows[:2], [None, float("nan")])
+    difficulty.set_levels(rows[:3], ["a", float("nan"), None])
+    assert difficulty.state_dict()["level"][:3].tolist() == [0, -1, -1]
+    assert len(difficulty.bin_C) == 10 + 1 + 1
+
+
+def test_classes_of_many_levels_beside_many_bins():
+    difficulty = Difficulty(DifficultyConfig(level_column="l", bins=1000, delta=0.0004))
+    rows = difficulty.rows(range(32_000))
+    difficulty.set_levels(rows, [f"{i:05}" for i in range(32_000)])
+    np.testing.assert_array_equal(difficulty.class_P(rows), 1001 + np.arange(32_000))

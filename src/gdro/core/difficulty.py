@@ -56,6 +56,7 @@ class Difficulty:
         self._bin: np.ndarray = np.zeros(0, np.int16)
         self._rate: np.ndarray = np.zeros(0, np.float32)  # set_prior; nan where it was not
         self._level: np.ndarray = np.zeros(0, np.int16)  # set_levels; -1 where it was not
+        self._level_names: list[str] = []
         self._levels = LevelPriors(0, config.prior_a, config.prior_b)
         self._population = np.zeros(self.num_bins, np.int64)
         self._moved = self._visits = 0  # of the last observe
@@ -101,19 +102,15 @@ class Difficulty:
             DataError: if a label is missing (None or nan), or unknown to the first call.
         """
         assert self.config.source.startswith("column:"), "groups are for difficulty.source=column:"
-        if any(label is None or label != label for label in labels):
+        if any(_missing(label) for label in labels):
             raise DataError(f"{self.config.source} has rows without a value; fill or drop them")
         names = np.asarray([_name(label) for label in labels])
         if not self.labels:
             distinct = set(labels)
             numeric = all(isinstance(x, int | float | np.number) for x in distinct)
-            self.labels = [_name(x) for x in sorted(distinct, key=None if numeric else str)]
-            if len(self.labels) > np.iinfo(np.int16).max:
-                raise DataError(
-                    f"{self.config.source} has {len(self.labels)} distinct values; a "
-                    "column of groups has few"
-                )
-            self.num_bins = len(self.labels)
+            found = [_name(x) for x in sorted(distinct, key=None if numeric else str)]
+            _check_few(found, self.config.source, "groups")
+            self.labels, self.num_bins = found, len(found)
             self._population = np.zeros(self.num_bins, np.int64)
         bin_of = {name: b for b, name in enumerate(self.labels)}
         if unknown := set(names.tolist()) - bin_of.keys():
@@ -148,22 +145,26 @@ class Difficulty:
         """Levels whose prompts share a prior, fitted to their visits (method D4).
 
         Once a level has had 16 visits, it stands in for the population's prior, and its unvisited
-        prompts are in the bin of its estimate.
+        prompts are in the bin of its estimate. Later calls may add prompts and levels.
 
         Args:
             rows_P: Row of each prompt.
-            labels: Its level, of any kind; None is no level.
+            labels: Its level, of any kind; None and nan are no level.
 
         Raises:
-            DataError: if no prompt has a level.
+            DataError: if no prompt has a level, or there are more than 32767 levels.
         """
-        names = sorted({_name(label) for label in labels if label is not None})
-        if not names:
-            raise DataError(f"difficulty.level_column={self.config.level_column} holds no level")
+        column = f"difficulty.level_column={self.config.level_column}"
+        given = {_name(label) for label in labels if not _missing(label)}
+        if not given:
+            raise DataError(f"{column} holds no level")
+        names = self._level_names + sorted(given.difference(self._level_names))
+        _check_few(names, column, "levels")
         place = {name: i for i, name in enumerate(names)}
         self._level = grown(self._level, len(self._bin), UNSEEN)
-        self._level[rows_P] = [UNSEEN if x is None else place[_name(x)] for x in labels]
-        self._levels = LevelPriors(len(names), self.config.prior_a, self.config.prior_b)
+        self._level[rows_P] = [UNSEEN if _missing(x) else place[_name(x)] for x in labels]
+        self._level_names = names
+        self._levels.grow(len(names))
 
     # --- reading ---
 
@@ -219,7 +220,7 @@ class Difficulty:
         """
         class_P = self._bin[rows_P].astype(np.int64)
         none = class_P == UNSEEN
-        level = self._level[rows_P[none]] if len(self._level) else UNSEEN
+        level = self._level[rows_P[none]].astype(np.int64) if len(self._level) else UNSEEN
         class_P[none] = self.num_bins + 1 + level
         return class_P
 
@@ -346,6 +347,7 @@ class Difficulty:
             "rate": self._rate[:size].copy(),
             "level": self._level[:size].copy(),
             "levels": self._levels.state_dict(),
+            "level_names": list(self._level_names),
             "labels": list(self.labels),
         }
 
@@ -371,6 +373,8 @@ class Difficulty:
         )
         fresh.load_state_dict(state["levels"])
         self._levels = fresh
+        # Older states do not name their levels: those that set_levels was given, sorted as here.
+        self._level_names = list(state.get("level_names", self._level_names))
         held = self._bin[self._bin != UNSEEN]
         self._population = np.bincount(held, minlength=num_bins).astype(np.int64)
         self._moved = self._visits = 0
@@ -390,6 +394,18 @@ def _occurrence(rows_P: IntArray) -> IntArray:
 def _hash(prompt_id: Any) -> int:
     """The same on every machine and in every process, unlike Python's."""
     return int.from_bytes(hashlib.blake2b(str(prompt_id).encode(), digest_size=8).digest(), "big")
+
+
+def _missing(label: Any) -> bool:
+    return label is None or label != label
+
+
+def _check_few(names: Sequence[str], column: str, what: str) -> None:
+    most = np.iinfo(np.int16).max
+    if len(names) > most:
+        raise DataError(
+            f"{column} has {len(names)} distinct values; a column of {what} has at most {most}"
+        )
 
 
 def _name(label: Any) -> str:
