@@ -50,6 +50,15 @@ def test_lost_groups_recall_the_newest_success_of_their_prompt(data, capacity, m
         assert len(memory) == len(kept)
 
 
+@given(st.permutations(range(5)))
+def test_the_newest_is_kept_in_whatever_order_they_come(steps):
+    memory = Successes(ReplayConfig(successes=True))
+    for step in steps:
+        memory.keep(3, Success((step,), (1.0,), step))
+    recalled = memory.recalled(np.array([3]), np.array([0, 0]), np.zeros(2), 9)
+    assert recalled == {1: Success((4,), (1.0,), 4)}
+
+
 def test_the_state_is_whole_and_survives_a_file(tmp_path):
     config = ControllerConfig.from_dict({"replay.successes": True})
     controller = Controller(config, n_mean=2, seed=0)

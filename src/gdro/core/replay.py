@@ -79,7 +79,13 @@ class Successes:
         return {position: slot for slot, position in newest.items()}
 
     def keep(self, row: int, success: Success) -> None:
-        """Takes the place of the prompt's earlier one; beyond capacity the oldest is forgotten."""
+        """Takes the place of the prompt's earlier one; beyond capacity the oldest is forgotten.
+
+        One that comes late, of an earlier step than the one kept, is left out.
+        """
+        kept = self._kept.get(row)
+        if kept is not None and kept[2] > success.step:
+            return
         tokens = np.fromiter(success.tokens, np.int32, len(success.tokens))
         self._kept.pop(row, None)
         self._kept[row] = tokens, success.rewards, success.step
