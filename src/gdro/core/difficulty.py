@@ -12,7 +12,7 @@ import numpy as np
 
 from gdro.core.config import DifficultyConfig
 from gdro.core.errors import CheckpointError, DataError
-from gdro.core.index import PromptIndex, grown, normalised
+from gdro.core.index import PromptIndex, grown, normalised, turns
 from gdro.core.memory import CountMemory, Memory, WindowMemory
 from gdro.core.passk import posterior_pass_at_k, posterior_pass_at_k_interval
 from gdro.core.prior import FittedPrior, FixedPrior, LevelPriors
@@ -266,13 +266,7 @@ class Difficulty:
         self._prior.observe(n_P, correct_P)
         if len(self._level):
             self._levels.observe(self._level[rows_P], n_P, correct_P)
-        ordered = np.sort(rows_P)
-        if (ordered[1:] != ordered[:-1]).all():
-            self._visit(rows_P, n_P, correct_P)
-            return
-        turn = _occurrence(rows_P)
-        for t in range(int(turn.max()) + 1):
-            now = turn == t
+        for now in turns(rows_P):
             self._visit(rows_P[now], n_P[now], correct_P[now])
 
     def _visit(self, rows_P: IntArray, n_P: IntArray, correct_P: IntArray) -> None:
@@ -378,17 +372,6 @@ class Difficulty:
         held = self._bin[self._bin != UNSEEN]
         self._population = np.bincount(held, minlength=num_bins).astype(np.int64)
         self._moved = self._visits = 0
-
-
-def _occurrence(rows_P: IntArray) -> IntArray:
-    """How often each entry's row stood before it: 0 for the first visit, 1 for the second, ..."""
-    order = np.argsort(rows_P, kind="stable")
-    ordered = rows_P[order]
-    place = np.arange(len(rows_P))
-    first = np.r_[True, ordered[1:] != ordered[:-1]]
-    turn = np.empty_like(rows_P)
-    turn[order] = place - np.maximum.accumulate(np.where(first, place, 0))
-    return turn
 
 
 def _hash(prompt_id: Any) -> int:

@@ -1,6 +1,7 @@
 """Prompt ids to dense rows."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,21 @@ def normalised(ids: PromptIds) -> IntArray | list[str]:
             "set, or strings: str(id)"
         )
     return rows
+
+
+def turns(rows_P: IntArray) -> Iterator[np.ndarray | slice]:
+    """Entries in parts without a row that stands twice: the first of each row, the second, ..."""
+    ordered = np.sort(rows_P)
+    other = ordered[1:] != ordered[:-1]
+    if other.all():  # mostly, none does
+        yield slice(None)
+        return
+    order, place = np.argsort(rows_P, kind="stable"), np.arange(len(rows_P))
+    first = np.r_[True, other]
+    turn = np.empty_like(rows_P)
+    turn[order] = place - np.maximum.accumulate(np.where(first, place, 0))
+    for t in range(int(turn.max()) + 1):
+        yield turn == t
 
 
 class PromptIndex:

@@ -157,6 +157,17 @@ def test_greso_streaks_grow_by_kind_and_end_with_a_gradient() -> None:
     assert policy._streak[:5].tolist() == [2, 0, 0, -1, 1]
 
 
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0, 2, 4])), min_size=1, max_size=9))
+def test_greso_counts_every_visit_of_a_prompt_that_stands_twice(visits: list) -> None:
+    row_P, correct = np.array(visits).T
+    at_once, in_turn = Greso(setting(policy="greso")), Greso(setting(policy="greso"))
+    at_once.observe(groups([4] * len(visits), correct, row_P=row_P))
+    for row, right in visits:
+        in_turn.observe(groups([4], [right], row_P=[row]))
+    size = int(row_P.max()) + 1
+    assert at_once._streak[:size].tolist() == in_turn._streak[:size].tolist()
+
+
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=8), st.floats(0.01, 0.99))
 @settings(deadline=None)
 def test_greso_explores_less_where_it_finds_more_than_its_part(

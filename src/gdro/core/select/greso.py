@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gdro.core.index import grown
+from gdro.core.index import grown, turns
 from gdro.core.policy import Feedback, Setting
 from gdro.core.select.base import Selector
 from gdro.core.select.pool import Pool
@@ -53,9 +53,10 @@ class Greso(Selector):
         n_P = feedback.n_P[several_P]
         self._streak = grown(self._streak, int(rows_P.max()) + 1)
         kind_P = (correct_P == n_P).astype(int) - (correct_P == 0)
-        old_P = self._streak[rows_P]
-        longer_P = np.where(np.sign(old_P) == kind_P, old_P + kind_P, kind_P)
-        self._streak[rows_P] = np.clip(longer_P, -1000, 1000)
+        for now in turns(rows_P):
+            row, kind, old = rows_P[now], kind_P[now], self._streak[rows_P[now]]
+            longer = np.where(np.sign(old) == kind, old + kind, kind)
+            self._streak[row] = np.clip(longer, -1000, 1000)
         found_2 = np.array([np.mean(kind_P > 0), np.mean(kind_P < 0)])
         moved_2 = self._explore_2 + np.where(found_2 > self._target_2, -self._step, self._step)
         self._explore_2 = np.clip(moved_2, _LEAST, 1.0)
