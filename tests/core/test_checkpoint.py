@@ -134,6 +134,16 @@ def test_what_cannot_be_stored_is_named(tmp_path, value, what):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_file_has_the_mode_that_the_umask_leaves(tmp_path, state, umask, mode):
+    before = os.umask(umask)
+    try:
+        checkpoint.save(tmp_path / "s.npz", state, fingerprint="f")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "s.npz").stat().st_mode & 0o777 == mode
+
+
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, state, monkeypatch):
     path = tmp_path / "s.npz"
     checkpoint.save(path, state, fingerprint="f")
