@@ -121,7 +121,7 @@ def test_fingerprint_ignores_order():
     [
         ((1, 2), "tuple"),
         (np.float64(1), "float64"),
-        (np.array([None]), "ndarray"),
+        (np.array([None]), "ndarray of dtype object"),
         (object(), "object"),
         ({1: 2}, "keys must be strings"),
         ({"__array__": 0}, "dict"),

@@ -326,6 +326,28 @@ def test_what_is_wrong_with_a_plan() -> None:
         Controller().bind(["a", "a"])
 
 
+@pytest.mark.parametrize("ids", [["a", "b"], [3, 5]])
+def test_ids_in_an_array_of_objects_are_what_they_hold(ids: list, tmp_path: Any) -> None:
+    given, plain = Controller(), Controller()
+    plan = given.plan(np.array(ids, object))
+    assert np.array_equal(plan.prompt_P, plain.plan(ids).prompt_P)
+    checkpoint.save(tmp_path / "s.npz", given.state_dict() | {"plan": plan.state_dict()},
+                    fingerprint="f")  # fmt: skip
+    outcome = Outcome(prompt_R=np.array(ids, object)[plan.slot_R], correct_R=np.ones(8))
+    given.observe(plan, outcome)
+    assert given.difficulty.evidence(np.arange(2))[0].tolist() == plan.n_P.tolist()
+
+
+@pytest.mark.parametrize("ids", [np.array([0, 1]), np.array(["a", "b"]), [0, 1]])
+def test_a_plan_keeps_its_ids_whatever_becomes_of_the_array(ids: Any) -> None:
+    controller, before = Controller(), list(ids)
+    plan = controller.plan(ids)
+    ids[:] = ids[::-1]
+    assert list(plan.prompt_P) == before
+    prompt_R = np.asarray(before)[plan.slot_R]
+    controller.observe(plan, Outcome(prompt_R=prompt_R, correct_R=np.zeros(8)))
+
+
 def test_same_seed_same_plans() -> None:
     for preset in PRESETS:
         for (one, _), (other, _) in zip(

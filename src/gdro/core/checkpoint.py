@@ -129,8 +129,9 @@ def _encode(value: Any, arrays: list[np.ndarray], where: str) -> Any:
         return [_encode(item, arrays, f"{where}[{i}]") for i, item in enumerate(value)]
     if value is None or type(value) in (bool, int, float, str):
         return value
+    dtype = f" of dtype {value.dtype}" if isinstance(value, np.ndarray) else ""
     raise CheckpointError(
-        f"{where} is a {type(value).__name__}; a checkpoint holds arrays, dicts, "
+        f"{where} is a {type(value).__name__}{dtype}; a checkpoint holds arrays, dicts, "
         "lists, and plain numbers, strings and None"
     )
 

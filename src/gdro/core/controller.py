@@ -9,6 +9,7 @@ from gdro.core import checkpoint, rounds
 from gdro.core.config import ControllerConfig
 from gdro.core.difficulty import Difficulty
 from gdro.core.errors import BudgetError, CheckpointError, ConfigError, DataError
+from gdro.core.index import owned
 from gdro.core.learn import learn
 from gdro.core.ledger import Ledger
 from gdro.core.method import Method
@@ -202,7 +203,7 @@ class Controller:
         static = self.config.difficulty.source.startswith("column:")
         if static and (self.difficulty.bin_P(rows_P) == UNSEEN).any():
             raise DataError("a prompt of the plan has no group: call bind(prompt_ids, group=...)")
-        plan = self.method.plan(prompt_ids, rows_P, budget, self._step, self._rng)
+        plan = self.method.plan(owned(prompt_ids), rows_P, budget, self._step, self._rng)
         self._step += 1
         self._pending.add(plan)
         return plan

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,16 @@ def normalised(ids: PromptIds) -> IntArray | list[str]:
             "set, or strings: str(id)"
         )
     return rows
+
+
+def owned(ids: PromptIds) -> PromptIds:
+    """A copy of ids that can be used; of an array of objects, as the strings or integers it holds.
+
+    Whoever gave them may write to his own, and a checkpoint holds no objects.
+    """
+    if isinstance(ids, np.ndarray) and ids.dtype.kind == "O":
+        return np.asarray(normalised(ids))
+    return copy(ids)
 
 
 def turns(rows_P: IntArray) -> Iterator[np.ndarray | slice]:

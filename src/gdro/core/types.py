@@ -32,7 +32,7 @@ class Plan:
 
     Attributes:
         step: Index of the plan, counted from 0.
-        prompt_P: The ids as given, in order.
+        prompt_P: The ids as given, in order; a copy.
         bin_P: int64, difficulty bin of each prompt, -1 for unseen ones.
         n_P: int64, rollouts of each prompt to generate, in all; `sum(n_P)` is exactly the budget in
             the first round.
