@@ -348,6 +348,16 @@ def test_a_plan_keeps_its_ids_whatever_becomes_of_the_array(ids: Any) -> None:
     controller.observe(plan, Outcome(prompt_R=prompt_R, correct_R=np.zeros(8)))
 
 
+def test_a_fingerprint_depends_on_the_value_of_n_mean_and_not_on_its_type() -> None:
+    config = ControllerConfig.preset("grpo")
+    as_before = checkpoint.fingerprint(config.to_dict() | {"n_mean": 4, "std_scaled": True})
+    for n_mean in (4, 4.0, np.int64(4), np.float32(4)):
+        assert Controller(config, n_mean=n_mean).fingerprint == as_before
+    half = [Controller(config, n_mean=n) for n in (2.5, np.float64(2.5), np.float32(2.5))]
+    assert len({controller.fingerprint for controller in half}) == 1
+    assert half[0].fingerprint != as_before
+
+
 def test_same_seed_same_plans() -> None:
     for preset in PRESETS:
         for (one, _), (other, _) in zip(

@@ -76,7 +76,8 @@ class Controller:
                 f"n_mean must be within rollout.n_min .. rollout.n_max = {rollout.n_min} .. "
                 f"{rollout.n_max}, got {n_mean}"
             )
-        self.n_mean = n_mean
+        # of one type for one value: a fingerprint depends on it (engines give integers)
+        self.n_mean = n_mean = int(n_mean) if n_mean == int(n_mean) else float(n_mean)
         self.std_scaled = std_scaled
         self._rng = np.random.default_rng(seed)
         self._step = 0
