@@ -236,7 +236,7 @@ def test_a_second_outcome_is_refused_and_counted() -> None:
     part = Outcome(prompt_R=ids[:40], correct_R=np.ones(40))
     controller.observe(plan, part)
     before = controller.difficulty.state_dict()
-    with pytest.warns(UserWarning, match="10 slots had an outcome before"):
+    with pytest.warns(UserWarning, match="10 slots had an outcome"):
         controller.observe(plan, part)
     np.testing.assert_equal(controller.difficulty.state_dict()["memory"], before["memory"])
     controller.observe(plan, Outcome(prompt_R=ids[40:], correct_R=np.ones(40)))
@@ -280,6 +280,8 @@ def test_what_is_wrong_with_an_outcome() -> None:
         plan, Outcome(prompt_R=["p0"] * 8, correct_R=np.ones(8), slot_R=np.repeat([0, 1], 4))
     )
     for wrong, match in (
+        ({"padding_rollouts": -100}, "padding_rollouts must be >= 0, got -100"),
+        ({"padding_tokens": -1}, "padding_tokens must be >= 0, got -1"),
         ({}, "surrogate needs a finite loss_R"),
         ({"loss_R": [np.nan]}, "surrogate needs a finite loss_R"),
         ({"loss_R": [0.1], "tokens_R": [1, 2]}, "tokens_R must have one entry"),

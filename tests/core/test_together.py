@@ -68,7 +68,7 @@ def test_slots_that_are_abandoned_are_not_waited_for():
     controller.observe(plan, outcome(plan, np.arange(6)))
     assert controller.state_dict()["pending"]["seen"]
     controller.abandon(plan, np.array([6]))
-    with pytest.warns(UserWarning, match="second is refused"):
+    with pytest.warns(UserWarning, match="1 slots had an outcome, or were abandoned, before"):
         controller.observe(plan, outcome(plan, np.array([6])))
     controller.abandon(plan, np.array([7]))
     assert not controller.state_dict()["pending"]["seen"]
@@ -107,3 +107,6 @@ def test_what_is_given_wins_and_bounds_hold():
         resolved("rollout", {"rollout.n_max": 3}, 4)
     with pytest.raises(ConfigError, match="rollout.powr is unknown"):
         resolved("rollout", {"rollout.powr": 3}, 4)
+    for edges in (0.5, "0.5", [0.5, "x"]):
+        with pytest.raises(ConfigError, match=r"difficulty\.edges must be"):
+            resolved("rollout", {"difficulty.edges": edges}, 4)

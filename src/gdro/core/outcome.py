@@ -54,8 +54,12 @@ def checked(plan: Plan, outcome: Outcome, required: Mapping[str, str]) -> Rollou
         required: Optional arrays that the configuration needs, and the field that needs each.
 
     Raises:
-        DataError: if anything is missing, of the wrong length, not finite, or of another plan.
+        DataError: if anything is missing, of the wrong length, not finite, negative where it is a
+            number of rollouts or tokens, or of another plan.
     """
+    for name in ("padding_rollouts", "padding_tokens"):
+        if getattr(outcome, name) < 0:
+            raise DataError(f"{name} must be >= 0, got {getattr(outcome, name)}")
     slot_R, correct_R = _slots_and_correct(plan, outcome)
     given: dict[str, FloatArray | None] = {}
     for name in ("loss_R", "score_R", "tokens_R"):

@@ -16,7 +16,7 @@ class Pending:
         max_staleness: A plan is forgotten once more than this many newer ones were made.
 
     Attributes:
-        refused: Second outcomes of a slot, refused since the start.
+        refused: Second outcomes of a slot, and those of abandoned ones, refused since the start.
     """
 
     def __init__(self, max_staleness: int) -> None:
@@ -63,7 +63,8 @@ class Pending:
         refused = 0 if kept_R.all() else len(np.unique(slot_R[~kept_R]))
         if refused and not self.refused:
             warnings.warn(
-                f"plan {plan.step}: {refused} slots had an outcome before; their second is refused",
+                f"plan {plan.step}: {refused} slots had an outcome, or were abandoned, before; "
+                "what comes of them now is refused",
                 stacklevel=6,  # whoever called observe
             )
         self.refused += refused

@@ -1,6 +1,6 @@
 """From a preset and what a user changed of it to a checked configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any
 
 from gdro.core.config import ControllerConfig
@@ -26,8 +26,9 @@ def resolved(preset: str, given: Mapping[str, Any], n_mean: float) -> Controller
     """
     values = leaves(ControllerConfig.preset(preset).to_dict())
     changed = {path: value for path, value in given.items() if value is not None}
-    if "difficulty.edges" in changed and "difficulty.bins" not in changed:
-        changed["difficulty.bins"] = len(changed["difficulty.edges"]) + 1
+    edges = changed.get("difficulty.edges")
+    if isinstance(edges, Sized) and "difficulty.bins" not in changed:  # what it is is checked below
+        changed["difficulty.bins"] = len(edges) + 1
     if "rollout.n_max" not in changed:
         changed["rollout.n_max"] = max(values["rollout.n_max"], round(3 * n_mean))
     config = ControllerConfig.from_dict(values | changed)
