@@ -295,6 +295,30 @@ def test_what_is_wrong_with_an_outcome() -> None:
         surrogate.observe(plan, Outcome(prompt_R=["p0"], correct_R=[1], loss_R=[0.1]))
 
 
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"prompt.signal": "surrogate"}, r"prompt\.signal=surrogate needs a finite loss_R"),
+        ({"prompt.signal": "surrogate", "select.policy": "sample", "prompt.weigh": "none"},
+         r"prompt\.signal=surrogate needs a finite loss_R"),
+        ({"rollout.allocator": "exp3p", "rollout.utility": "surrogate"},
+         r"rollout\.utility=surrogate needs a finite loss_R"),
+        ({"rollout.proxy": "loss"}, r"rollout\.proxy=loss needs a finite loss_R"),
+        ({"rollout.proxy": "score"}, r"rollout\.proxy=score needs a finite score_R"),
+    ],
+)  # fmt: skip
+def test_an_outcome_without_what_the_configuration_needs_is_refused(
+    changes: dict[str, Any], what: str
+) -> None:
+    controller = make(changes)
+    plan = controller.plan(NAMES[:2])
+    for missing in (None, [np.nan]):
+        with pytest.raises(DataError, match=what):
+            controller.observe(
+                plan, Outcome(prompt_R=["p0"], correct_R=[1], loss_R=missing, score_R=missing)
+            )
+
+
 def test_what_is_wrong_with_a_plan() -> None:
     with pytest.raises(ConfigError, match=r"n_mean must be within .* 2 .. 12, got 16"):
         Controller(n_mean=16)

@@ -87,12 +87,6 @@ def test_score_proxy_is_the_mean_over_rollouts():
     assert m.variance_B[0] == pytest.approx(2.5)
 
 
-@pytest.mark.parametrize("proxy", ["reward", "loss", "score"])
-def test_missing_data_is_an_error_that_names_the_proxy(proxy):
-    with pytest.raises(DataError, match=rf"rollout\.proxy={proxy} needs"):
-        monitor(proxy).observe(np.array([0]), np.array([4]))
-
-
 def test_metrics_compare_with_the_uniform_allocation_of_equal_budget():
     m = monitor(bins=2)
     bin_P = np.array([0, 0, 1, -1])

@@ -4,7 +4,6 @@ from typing import Literal
 
 import numpy as np
 
-from gdro.core.errors import DataError
 from gdro.core.types import FloatArray, IntArray
 
 Signal = Literal["error", "surrogate", "failure", "learnability"]
@@ -29,9 +28,6 @@ def signal_P(
         correct_P: Right ones among them.
         loss_P: Mean prompt loss; needed by `surrogate` only.
         pass_at_k_P: Posterior mean of pass@k; needed by `failure` only.
-
-    Raises:
-        DataError: if `surrogate` lacks finite losses.
     """
     mean_P = correct_P / n_P
     if signal == "error":
@@ -42,9 +38,5 @@ def signal_P(
     if signal == "learnability":
         pairs_P = np.where(n_P > 1, n_P - 1, np.nan)
         return mean_P * (1.0 - mean_P) * n_P / pairs_P
-    if loss_P is None or not np.isfinite(loss_P).all():
-        raise DataError(
-            "prompt.signal=surrogate needs a finite loss_R in every outcome; pass it, "
-            "or choose prompt.signal=error"
-        )
+    assert loss_P is not None  # the configuration requires it of every outcome
     return np.asarray(loss_P, np.float64)

@@ -95,14 +95,9 @@ class VarianceMonitor:
             p_P: Success rate of one rollout (the posterior mean), for `reward`.
             loss_P: Mean prompt loss, for `loss`.
             score_P: Mean score of the prompt's rollouts, for `score`.
-
-        Raises:
-            DataError: if the array of the proxy is missing.
         """
         x_P = {"reward": p_P, "loss": loss_P, "score": score_P}[self._proxy]
-        if x_P is None:
-            needs = {"reward": "success rates", "loss": "loss_R", "score": "score_R"}[self._proxy]
-            raise DataError(f"rollout.proxy={self._proxy} needs {needs} in the Outcome")
+        assert x_P is not None  # the configuration requires it of every outcome
         known_P = bin_P >= 0
         if not known_P.all():
             bin_P, x_P, n_P = bin_P[known_P], x_P[known_P], n_P[known_P]

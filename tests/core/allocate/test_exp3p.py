@@ -14,7 +14,6 @@ from tests.core.allocate.batches import (
 
 from gdro.core.allocate.exp3p import Exp3P
 from gdro.core.allocate.price import AdditivePrice, LogPrice
-from gdro.core.errors import DataError
 
 
 def bandit(num_bins=3, n_mean=4.0, **fields):
@@ -257,8 +256,3 @@ def test_unseen_and_incomplete_groups_teach_nothing():
     after = allocator.state_dict()
     np.testing.assert_array_equal(before.pop("mean_BK"), after.pop("mean_BK"))
     assert before == after
-
-
-def test_surrogate_needs_the_loss():
-    with pytest.raises(DataError, match="loss_R"):
-        bandit(1, utility="surrogate").observe(feedback([0], [4]))

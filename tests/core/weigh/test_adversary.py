@@ -400,13 +400,10 @@ def test_learnability_of_one_rollout_is_unknown_and_ignored():
     assert np.isnan(adversary.score_B[0])
 
 
-def test_surrogate_needs_losses():
+def test_surrogate_is_the_loss():
     arguments = {"n_P": np.ones(2), "correct_P": np.ones(2), "pass_at_k_P": np.ones(2)}
     loss = np.array([0.1, -0.2])
     assert np.array_equal(signal_P("surrogate", loss_P=loss, **arguments), loss)
-    for missing in (None, np.array([0.1, np.nan])):
-        with pytest.raises(DataError, match="loss_R"):
-            signal_P("surrogate", loss_P=missing, **arguments)
 
 
 def test_support_and_lead_lag():

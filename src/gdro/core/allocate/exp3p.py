@@ -125,8 +125,7 @@ class Exp3P(Allocator):
         mean_P = feedback.correct_P / n_P
         match self._config.utility:
             case "surrogate":
-                if feedback.loss_P is None:
-                    raise DataError("rollout.utility=surrogate needs loss_R in the Outcome")
+                assert feedback.loss_P is not None  # the configuration requires it
                 return -feedback.loss_P
             case "variance":  # E[m (1 - m)] = p (1 - p) (n - 1) / n
                 return -mean_P * (1 - mean_P) / (n_P - 1)
