@@ -1,9 +1,9 @@
 """Exact integer budgets: counts within bounds whose sum is a given number. Pure combinatorics.
 
 Two kinds of problem. *Items* choose freely within their own bounds (`separable`, `concave`): the
-optimum takes the largest marginal gains. *Classes* of items choose one arm together (`best_totals`:
-branch and bound; `draw_totals`: dynamic programming over the total), where a class whose total
-falls between two arms is split so that the counts of its items differ by at most one.
+optimum takes the largest marginal gains. *Classes* of items choose one arm together (`best_totals`,
+`draw_totals`: dynamic programming over the total), where a class whose total falls between two arms
+is split so that the counts of its items differ by at most one.
 """
 
 from gdro.core.budget.best import best_totals

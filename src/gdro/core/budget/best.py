@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gdro.core.budget.bound import best_by_bound
 from gdro.core.budget.items import check_feasible
 from gdro.core.budget.table import Table, interpolated
 from gdro.core.types import FloatArray, IntArray
@@ -22,8 +21,7 @@ def best_totals(
     A class of c items that all take arm n has total c n and is worth value(n). Between two arms
     some items take n + 1 and the others n, and the value is interpolated linearly. Moving one unit
     between two split classes changes the sum linearly, so one of the two directions does not lower
-    it until one of them is whole: some optimum has at most one split class. The search is exact, by
-    branch and bound (`best_by_bound`) or, where too many choices are nearly equal, by tables.
+    it until one of them is whole: some optimum has at most one split class. The search is exact.
 
     Args:
         count_B: Items of each class; empty classes get 0.
@@ -55,9 +53,7 @@ def best_totals(
     mirrored = 2 * rest > (arms - 1) * int(c_B.sum())  # counting down from the top is shorter
     if mirrored:
         value_BK, rest = value_BK[:, ::-1], (arms - 1) * int(c_B.sum()) - rest
-    x_B = best_by_bound(c_B, value_BK.T, rest)
-    if x_B is None:
-        x_B = _best_by_tables(c_B, value_BK, rest)
+    x_B = _best_units(c_B, value_BK, rest)
     total_B[present] += (arms - 1) * c_B - x_B if mirrored else x_B
     return total_B
 
@@ -72,9 +68,11 @@ Chain = tuple[int, Table, "Chain | None"]
 """The classes of a table, last one first: the class, the table before it, the chain of that."""
 
 
-def _best_by_tables(c_B: IntArray, value_BK: FloatArray, rest: int) -> IntArray:
-    """As `best_by_bound`, for any values: for each class as the split one, a table of the best
-    whole arms of all others (divide and conquer), then the best way to fill the rest.
+def _best_units(c_B: IntArray, value_BK: FloatArray, rest: int) -> IntArray:
+    """Units x in 0..c (K - 1) of each class that maximise the summed value and sum to `rest`.
+
+    For each class as the split one, a table of the best whole arms of all others (divide and
+    conquer), then the best way to fill the rest.
     """
     size, arms = value_BK.shape
     sizes = c_B.tolist()
