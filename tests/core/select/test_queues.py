@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gdro.core.select import queues
 from gdro.core.select.mixture import draw_by_class, within
 from gdro.core.select.queues import Queues
 
 
-def standing(queues: Queues) -> tuple[list[list[int]], list[int]]:
+def standing(line: Queues) -> tuple[list[list[int]], list[int]]:
     """The positions in each queue, and those that are out."""
-    state = queues.state_dict()
+    state = line.state_dict()
     held = np.split(state["held"], np.cumsum(state["size"])[:-1])
     return [part.tolist() for part in held], state["out"].tolist()
 
@@ -39,7 +40,7 @@ class Drawn:
 def test_draws_take_the_front_of_their_class_and_lose_no_one(data: Any) -> None:
     size = data.draw(st.integers(1, 40))
     now = Drawn(np.array(data.draw(st.lists(st.integers(0, 2), min_size=size, max_size=size))))
-    class_N, last_N, queues = now.class_N, now.last_N, now.queues
+    class_N, last_N, line = now.class_N, now.last_N, now.queues
     barred: set[int] = set()
 
     def eligible(at: np.ndarray) -> np.ndarray:
@@ -50,14 +51,14 @@ def test_draws_take_the_front_of_their_class_and_lose_no_one(data: Any) -> None:
             class_N[data.draw(st.integers(0, size - 1))] = data.draw(st.integers(0, 2))
         barred = set(data.draw(st.lists(st.integers(0, size - 1), max_size=5)))
         if data.draw(st.booleans()):
-            queues.bring_back()
-        before, out = standing(queues)
+            line.bring_back()
+        before, out = standing(line)
         c, count = data.draw(st.integers(0, 2)), data.draw(st.integers(1, size + 1))
-        drawn, short_C = queues.draw(np.eye(3, dtype=int)[c] * count, eligible)
+        drawn, short_C = line.draw(np.eye(3, dtype=int)[c] * count, eligible)
         expected = [i for i in before[c] if class_N[i] == c and i not in barred][:count]
         assert drawn.tolist() == expected
         assert short_C.tolist() == [k == c and len(expected) < count for k in range(3)]
-        after, out_now = standing(queues)
+        after, out_now = standing(line)
         assert out_now == out + expected
         assert sorted([i for part in (*after, out_now) for i in part]) == list(range(size))
         for k in range(3):  # those who stay keep their order; who was misplaced finds his place
@@ -65,8 +66,8 @@ def test_draws_take_the_front_of_their_class_and_lose_no_one(data: Any) -> None:
             assert [i for i in after[k] if i in before[k]] == stayed
             assert (np.diff(last_N[after[k]]) >= 0).all()
         again = now.made()
-        again.load_state_dict(queues.state_dict())
-        assert standing(again) == standing(queues)
+        again.load_state_dict(line.state_dict())
+        assert standing(again) == standing(line)
         now.took(drawn)
 
 
@@ -94,6 +95,24 @@ def test_the_longest_waits_are_found_wherever_classes_have_moved(data: Any) -> N
         now.class_N[moved] = rng.integers(0, 3, int(moved.sum()))
 
 
+def test_a_step_looks_at_no_more_queues_than_it_draws_from(monkeypatch: Any) -> None:
+    """A column may have thousands of levels, each a class."""
+    size = 3000
+    looks, peek = [], queues._Queue.peek
+    monkeypatch.setattr(queues._Queue, "peek", lambda *args: looks.append(1) or peek(*args))
+    line = Queues(lambda at: at, np.zeros_like, size)
+    line.append(np.arange(size))
+    assert line.size_C.sum() == size
+    count_C = np.zeros(size, int)
+    count_C[[5, 700]] = 1
+    looks.clear()
+    line.bring_back()
+    assert line.longest(10, 10.0, 4).size == 0
+    assert line.draw(count_C)[0].tolist() == [5, 700]
+    assert line.size_C.sum() == size - 2
+    assert len(looks) <= 3 * 2
+
+
 def test_an_older_state_is_put_in_order() -> None:
     now = Drawn(np.array([0, 0, 0]))
     now.last_N[:] = [1, 5, 9]
@@ -103,12 +122,12 @@ def test_an_older_state_is_put_in_order() -> None:
 
 
 def test_a_draw_ends_where_no_one_else_may_be_drawn() -> None:
-    queues = Queues(lambda at: at % 2, np.zeros_like, 2)
-    queues.append(np.arange(10))
+    line = Queues(lambda at: at % 2, np.zeros_like, 2)
+    line.append(np.arange(10))
     rng = np.random.default_rng(0)
-    drawn = draw_by_class(queues, np.array([1.0, 0.0]), 8, rng, lambda at: at < 6)
+    drawn = draw_by_class(line, np.array([1.0, 0.0]), 8, rng, lambda at: at < 6)
     assert sorted(drawn) == [0, 1, 2, 3, 4, 5]
-    assert draw_by_class(queues, np.array([1.0, 1.0]), 3, rng, lambda at: at < 6).size == 0
+    assert draw_by_class(line, np.array([1.0, 1.0]), 3, rng, lambda at: at < 6).size == 0
 
 
 @pytest.mark.parametrize(

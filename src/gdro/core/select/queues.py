@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gdro.core.types import IntArray
+from gdro.core.types import FloatArray, IntArray
 
 Eligible = Callable[[IntArray], np.ndarray]
 Measure = Callable[[IntArray], IntArray]
@@ -27,23 +27,44 @@ class Queues:
 
     def __init__(self, class_of: Measure, last_of: Measure, num_classes: int) -> None:
         self._class_of, self._last_of = class_of, last_of
-        self._queues = [_Queue(last_of) for _ in range(num_classes)]
         self._out: IntArray = np.zeros(0, np.int64)
+        self._start(num_classes)
+
+    def _start(self, num_classes: int) -> None:
+        """Empty queues."""
+        self._queues = [_Queue(self._last_of) for _ in range(num_classes)]
+        # What is asked of all queues, as of when they changed: there may be thousands.
+        self._size_C: IntArray = np.zeros(num_classes, np.int64)
+        self._first_C: FloatArray = np.full(num_classes, np.inf)  # last draw of the first
+        self._changed: set[int] = set()
+
+    def _changing(self, c: int) -> "_Queue":
+        """The queue of class c, of which prompts come or go."""
+        self._changed.add(c)
+        return self._queues[c]
+
+    def _look(self) -> None:
+        """Brings size and first of the queues that changed up to date."""
+        for c in self._changed:
+            first = self._queues[c].peek(1)
+            self._size_C[c] = len(self._queues[c])
+            self._first_C[c] = self._last_of(first)[0] if len(first) else np.inf
+        self._changed.clear()
 
     @property
     def size_C(self) -> IntArray:
         """Prompts that stand in each queue."""
-        return np.array([len(queue) for queue in self._queues])
+        self._look()
+        return self._size_C.copy()
 
     def append(self, positions: IntArray) -> None:
         """Puts prompts to the back of the queues of their classes."""
         class_P = self._class_of(positions)
         ordered = positions[np.argsort(class_P, kind="stable")]
-        end = 0
-        for c, count in enumerate(np.bincount(class_P).tolist()):
-            if count:
-                self._queues[c].append(ordered[end : end + count])
-                end += count
+        count_C, end = np.bincount(class_P), 0
+        for c in np.flatnonzero(count_C).tolist():
+            start, end = end, end + int(count_C[c])
+            self._changing(c).append(ordered[start:end])
 
     def bring_back(self) -> None:
         """Puts what was drawn to the back: of the queue of the class that it now has."""
@@ -58,19 +79,18 @@ class Queues:
             beyond: In draws.
             most: Of those who have waited longest.
         """
-        first = np.concatenate([queue.peek(1) for queue in self._queues])
-        if not (draws - self._last_of(first) > beyond).any():  # mostly, nobody is late
-            return first[:0]
-        found = []
-        for queue in self._queues:
-            front = queue.peek(most)
+        self._look()
+        found = {}
+        for c in np.flatnonzero(draws - self._first_C > beyond).tolist():
+            front = self._queues[c].peek(most)
             late = draws - self._last_of(front) > beyond
-            found.append(front[: len(front) if late.all() else int(np.argmin(late))])
-        candidates = np.concatenate(found)
+            found[c] = front[: len(front) if late.all() else int(np.argmin(late))]
+        candidates = np.concatenate([np.zeros(0, np.int64), *found.values()])
         chosen = candidates[np.argsort(self._last_of(candidates), kind="stable")[:most]]
-        for queue, front in zip(self._queues, found, strict=True):
-            taken = queue.take(len(front))
-            queue.push_front(taken[~np.isin(taken, chosen)])
+        for c, front in found.items():
+            queue = self._changing(c)
+            queue.skip(len(front))
+            queue.push_front(front[~np.isin(front, chosen)])
         self._out = np.concatenate([self._out, chosen])
         return chosen
 
@@ -82,33 +102,35 @@ class Queues:
         Returns:
             The prompts, and which classes had fewer.
         """
-        chosen, short_C = [np.zeros(0, np.int64)], np.zeros(len(count_C), bool)
-        fronts = [queue.peek(n) for queue, n in zip(self._queues, count_C.tolist(), strict=True)]
-        drawn = np.concatenate(fronts)
+        nobody, short_C = np.zeros(0, np.int64), np.zeros(len(count_C), bool)
+        classes = np.flatnonzero(count_C).tolist()
+        fronts = {c: self._queues[c].peek(int(count_C[c])) for c in classes}
+        drawn = np.concatenate([nobody, *fronts.values()])
         # Mostly, everybody at the front may be drawn.
         if (
             len(drawn) == count_C.sum()
             and (self._class_of(drawn) == np.repeat(np.arange(len(count_C)), count_C)).all()
             and (eligible is None or eligible(drawn).all())
         ):
-            for queue, front in zip(self._queues, fronts, strict=True):
-                queue.skip(len(front))
+            for c, front in fronts.items():
+                self._changing(c).skip(len(front))
             self._out = np.concatenate([self._out, drawn])
             return drawn, short_C
-        for c in np.flatnonzero(count_C):
-            chosen.append(self._draw(int(c), int(count_C[c]), eligible))
+        chosen = [nobody]
+        for c in classes:
+            chosen.append(self._draw(c, int(count_C[c]), eligible))
             short_C[c] = len(chosen[-1]) < count_C[c]
         drawn = np.concatenate(chosen)
         self._out = np.concatenate([self._out, drawn])
         return drawn, short_C
 
     def _draw(self, c: int, count: int, eligible: Eligible | None) -> IntArray:
-        queue, taken, passed = self._queues[c], [], []
+        queue, taken, passed = self._changing(c), [], []
         while count and len(queue):
             chunk = queue.take(count)
             class_P = self._class_of(chunk)
             for other in np.unique(class_P[class_P != c]):
-                self._queues[other].join(chunk[class_P == other])
+                self._changing(int(other)).join(chunk[class_P == other])
             chunk = chunk[class_P == c]
             good = np.ones(len(chunk), bool) if eligible is None else eligible(chunk)
             taken.append(chunk[good])
@@ -126,11 +148,11 @@ class Queues:
     def load_state_dict(self, state: dict[str, IntArray]) -> None:
         """Takes the place of whatever stood here before."""
         ends = np.cumsum(state["size"])
-        self._queues = [_Queue(self._last_of) for _ in ends]
-        for queue, end, size in zip(self._queues, ends, state["size"], strict=True):
+        self._start(len(ends))
+        for c, (end, size) in enumerate(zip(ends, state["size"], strict=True)):
             held = state["held"][end - size : end]
             # older states have prompts that changed queues at the front
-            queue.append(held[np.argsort(self._last_of(held), kind="stable")])
+            self._changing(c).append(held[np.argsort(self._last_of(held), kind="stable")])
         self._out = state["out"].copy()
 
 
