@@ -8,7 +8,7 @@ import pytest
 import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, TrainerCallback
 from trl import GRPOConfig
 
 import gdro.trainers.trl.border as module
@@ -273,6 +273,31 @@ def test_evaluation_is_trls(model: str, tmp_path: Path) -> None:
     trainer.train()
     assert any("eval_reward" in log for log in trainer.state.log_history)
     assert trainer.spent["rollouts"] == 3 * 16
+
+
+def test_evaluation_with_continuous_batching_is_evaluation(model: str, tmp_path: Path) -> None:
+    """TRL's engine leaves the model in training mode: two batches of evaluation, in mid-window."""
+    trainer = make_trainer(
+        model, tmp_path, dataset=prompts(8), gdro_preset="rollout_replay", num_iterations=2,
+        use_transformers_continuous_batching=True, per_device_eval_batch_size=4,
+        transformers_continuous_batching_config={"num_blocks": 16, "max_batch_tokens": 256},
+    )  # fmt: skip
+    modes: list[bool] = []
+    score = trainer._generate_and_score_completions
+
+    def scoring(inputs: Any) -> Any:
+        modes.append(trainer.model.training)
+        return score(inputs)
+
+    class Evaluate(TrainerCallback):
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            trainer.evaluate(prompts(2))
+
+    trainer._generate_and_score_completions = scoring  # type: ignore[method-assign]
+    trainer.add_callback(Evaluate())
+    trainer.train()
+    assert modes == [True, False, False, False, False, True, False, False]
+    assert trainer.spent["rollouts"] == 2 * 16
 
 
 class ServerMode:

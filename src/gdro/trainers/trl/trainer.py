@@ -219,9 +219,10 @@ class GDROTrainer(GRPOTrainer):
         return plan, chosen
 
     def _generate(self, *args: Any, **kwargs: Any) -> Any:
-        started = time.perf_counter()
+        started, training = time.perf_counter(), self.model.training
         output = super()._generate(*args, **kwargs)
-        if self.model.training:
+        self.model.train(training)  # continuous batching leaves it on, in evaluation too
+        if training:
             self._seconds["generation"] += time.perf_counter() - started
             if self.controller.config.replay.successes:
                 assert self._expanded is not None
