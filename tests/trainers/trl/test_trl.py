@@ -151,14 +151,17 @@ def test_an_added_correct_func_changes_nothing_else(model: str, tmp_path: Path) 
         return [None if i % 4 == 0 else float(i) for i in range(len(completions))]
 
     trainer = watched(
-        model, tmp_path, rewards=patchy, correct_func=parity, gdro_preset="grpo", max_steps=1
-    )
+        model, tmp_path, rewards=patchy, correct_func=parity, gdro_preset="grpo", max_steps=1,
+        per_device_eval_batch_size=16,
+    )  # fmt: skip
     (seen,) = trainer.seen
     group = np.array([1.0, 2.0, 3.0])
     expected = np.append(0.0, (group - 2) / (group.std(ddof=1) + 1e-4))
     np.testing.assert_allclose(seen["advantages"][:4], expected, atol=1e-5)
     logged = next(log for log in trainer.state.log_history if "reward" in log)
-    assert logged["reward"] == pytest.approx(np.mean([i for i in range(16) if i % 4]))
+    scored = np.mean([i for i in range(16) if i % 4])
+    assert logged["reward"] == pytest.approx(scored)
+    assert trainer.evaluate(prompts(4))["eval_reward"] == pytest.approx(scored)
 
     args = GDROConfig(**settings(tmp_path), reward_weights=[2.0])
     tokenizer = AutoTokenizer.from_pretrained(model)

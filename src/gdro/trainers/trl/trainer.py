@@ -245,14 +245,15 @@ class GDROTrainer(GRPOTrainer):
             if "rewards, but" in str(error):  # TRL's words on a function of the wrong length
                 raise DataError(str(error)) from None
             raise
-        if not self.model.training:
-            return rewards_RF
-        name = self.reward_func_names[self._correct]
-        self._correct_R = checked_correct(rewards_RF[:, self._correct].clone(), name)
+        said_R = rewards_RF[:, self._correct].clone()
         if self._appended:
             # Said by us, not by the user's rewards: it must not make a rollout scorable.
             unscorable = torch.isnan(rewards_RF[:, : self._correct]).all(dim=1)
             rewards_RF[unscorable, self._correct] = torch.nan
+        if not self.model.training:
+            return rewards_RF
+        name = self.reward_func_names[self._correct]
+        self._correct_R = checked_correct(said_R, name)
         self._rewards_RF = rewards_RF
         self._tokens_R, self._verdict_R = gathered(self, name, completion_ids_list)
         self._seconds["reward"] += time.perf_counter() - started
