@@ -9,7 +9,7 @@ import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
 from transformers import AutoTokenizer, TrainerCallback
-from trl import GRPOConfig
+from trl import GRPOConfig, GRPOTrainer
 
 import gdro.trainers.trl.border as module
 from gdro import Controller
@@ -204,6 +204,24 @@ def test_the_ledger_counts_what_was_generated(model: str, tmp_path: Path) -> Non
     generated = sum(round(16 * log["completions/mean_length"]) for log in logs)
     assert any(log["completions/clipped_ratio"] > 0 for log in logs)
     assert trainer.spent["tokens"] == generated
+
+
+def test_the_ledger_counts_no_output_of_tools(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate = GRPOTrainer._generate
+
+    def with_a_tool(self: Any, prompts: Any) -> Any:
+        """The first token of every completion is a tool's."""
+        prompt_ids, completion_ids, _, *more = generate(self, prompts)
+        return prompt_ids, completion_ids, [[0] + [1] * (len(c) - 1) for c in completion_ids], *more
+
+    monkeypatch.setattr(GRPOTrainer, "_generate", with_a_tool)
+    trainer = watched(model, tmp_path)
+    lengths = [log["completions/mean_length"] for log in trainer.state.log_history[:3]]
+    assert trainer.spent["rollouts"] == 3 * 16
+    assert trainer.spent["tokens"] == trainer.spent["trained_tokens"]
+    assert trainer.spent["tokens"] == sum(round(16 * (length - 1)) for length in lengths)
 
 
 def missing(completions: list[str], **_: Any) -> list[Any]:

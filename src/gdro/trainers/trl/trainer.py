@@ -40,7 +40,7 @@ from gdro.trainers.trl.config import GDROConfig
 from gdro.trainers.trl.prompt_loss import prompt_loss_and_score
 from gdro.trainers.trl.replay import with_successes
 from gdro.trainers.trl.rounds import in_rounds
-from gdro.trainers.trl.verdicts import by_bin, gathered
+from gdro.trainers.trl.verdicts import by_bin, gathered, lengths_of
 from gdro.trainers.trl.vllm import one_request_each
 from gdro.trainers.trl.window import Window
 
@@ -62,8 +62,8 @@ class GDROTrainer(GRPOTrainer):
 
     Attributes:
         controller: The `Controller`; the one of the main process decides.
-        spent: Rollouts generated, completion tokens in them, how many of the rollouts trained, and
-            the tokens that the loss saw (recalled successes' too), since step 0.
+        spent: Rollouts generated, tokens that the model said in them, how many of the rollouts
+            trained, and the tokens that the loss saw (recalled successes' too), since step 0.
 
     Raises:
         ConfigError: if `args` is no GDROConfig, or `correct_func` is missing or unknown.
@@ -122,6 +122,7 @@ class GDROTrainer(GRPOTrainer):
         self._capturing = False
         self._seconds = dict.fromkeys(PHASES, 0.0)
         self._correct_R: Any = None
+        self._lengths: list[int] = []  # of what this process has just generated
         self._tokens_R: Any = None
         self._verdict_R: Any = None
         self._resumed = False
@@ -223,6 +224,7 @@ class GDROTrainer(GRPOTrainer):
         output = super()._generate(*args, **kwargs)
         self.model.train(training)  # continuous batching leaves it on, in evaluation too
         if training:
+            self._lengths = lengths_of(output[1], output[2])
             self._seconds["generation"] += time.perf_counter() - started
             if self.controller.config.replay.successes:
                 assert self._expanded is not None
@@ -255,7 +257,7 @@ class GDROTrainer(GRPOTrainer):
         name = self.reward_func_names[self._correct]
         self._correct_R = checked_correct(said_R, name)
         self._rewards_RF = rewards_RF
-        self._tokens_R, self._verdict_R = gathered(self, name, completion_ids_list)
+        self._tokens_R, self._verdict_R = gathered(self, name, self._lengths)
         self._seconds["reward"] += time.perf_counter() - started
         return rewards_RF
 

@@ -17,20 +17,24 @@ _CODES = {verdict.value: code for code, verdict in enumerate(Verdict)}
 UNKNOWN = -1
 
 
-def gathered(
-    trainer: Any, name: str, completion_ids: Sequence[Sequence[int]]
-) -> tuple[Tensor, Tensor]:
+def lengths_of(
+    completion_ids: Sequence[Sequence[int]], tool_mask: Sequence[Sequence[int]] | None
+) -> list[int]:
+    """Tokens that the model has said, as TRL counts them: without what tools put in between."""
+    return [len(ids) for ids in completion_ids] if tool_mask is None else list(map(sum, tool_mask))
+
+
+def gathered(trainer: Any, name: str, lengths: list[int]) -> tuple[Tensor, Tensor]:
     """Tokens and verdicts, both int64[rollouts of all processes].
 
     Args:
         trainer: The trainer, whose reward functions have just been called.
         name: Of the function that says correct; ours log their verdicts, others' are unknown (-1).
-        completion_ids: The completions of this process.
+        lengths: Tokens of each rollout of this process.
 
     Returns:
         Tokens of each rollout; the place in `Verdict` of what was said of it.
     """
-    lengths = [len(ids) for ids in completion_ids]
     said = trainer._pending_extra_logs.get(VERDICTS.format(name), [])
     codes = [_CODES.get(verdict, UNKNOWN) for verdict in said]
     if len(codes) != len(lengths):
