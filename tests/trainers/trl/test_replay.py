@@ -9,7 +9,7 @@ import torch
 
 from gdro.core.errors import ConfigError
 
-from .conftest import make_trainer, prompts, rare, same_weights, weights
+from .conftest import make_trainer, parity, prompts, rare, same_weights, weights
 
 REPLAY: dict[str, Any] = {
     "gdro_preset": "replay",
@@ -128,6 +128,46 @@ def test_without_a_lost_group_nothing_changes(model: str, tmp_path: Path) -> Non
         trainer.train()
         trained.append(weights(trainer))
     assert same_weights(*trained)
+
+
+def remembered(trainer: Any) -> list[Any]:
+    """Every success that the controller is handed."""
+    found: list[Any] = []
+    remember = trainer.controller.remember
+
+    def remembering(plan: Any, successes: Any) -> None:
+        found.extend(successes.values())
+        remember(plan, successes)
+
+    trainer.controller.remember = remembering
+    return found
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_truncated_rollout_is_not_remembered_where_it_is_masked(
+    model: str, tmp_path: Path, masked: bool
+) -> None:
+    trainer = make_trainer(
+        model, tmp_path, rewards=parity, max_steps=12, max_completion_length=20,
+        mask_truncated_completions=masked, **REPLAY,
+    )  # fmt: skip
+    found, eos = remembered(trainer), trainer.processing_class.eos_token_id
+    trainer.train()
+    assert any(success.tokens[-1] == eos for success in found)
+    assert any(success.tokens[-1] != eos for success in found) != masked
+
+
+def test_a_rollout_that_no_reward_scores_is_not_remembered(model: str, tmp_path: Path) -> None:
+    def patchy(completions: list[str], **_: Any) -> list[float | None]:
+        return [None if "7" in c else 0.5 for c in completions]
+
+    trainer = make_trainer(
+        model, tmp_path, rewards=patchy, correct_func=parity, max_steps=12, **REPLAY
+    )
+    found, seven = remembered(trainer), trainer.processing_class("7")["input_ids"][0]
+    trainer.train()
+    assert found
+    assert not any(seven in success.tokens for success in found)
 
 
 def test_rounds_and_replay_are_refused_together(model: str, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def with_successes(
     trainer: Any, plan: Plan, inputs: list[dict[str, Any]], prompts: list[Any],
     generated: tuple[Any, ...],
 ) -> tuple[torch.Tensor, tuple[Any, ...]]:  # fmt: skip
-    """Puts successes in the place of rollouts, and hands new ones to the controller.
+    """Puts successes in the place of rollouts, and hands new ones that can train to the controller.
 
     Leaves the trainer's `_correct_R` and `_tokens_R` with what was generated.
 
@@ -54,7 +54,7 @@ def with_successes(
             Success(tuple(completion_ids[r - first]), tuple(generated_RF[r].tolist()), plan.step),
         )
         for r, slot in wanted.items()
-        if r in mine
+        if r in mine and _trains(trainer, completion_ids[r - first], generated_RF[r])
     ]
     found = gather_object(found)
     if acc.is_main_process:
@@ -70,3 +70,13 @@ def with_successes(
             if logprobs is not None:  # None is what TRL takes for no correction
                 logprobs[r - first] = [None] * len(success.tokens)
     return rewards_RF, (prompt_ids, completion_ids, tool_mask, completions, logprobs, *more)
+
+
+def _trains(trainer: Any, completion_ids: list[int], rewards_F: torch.Tensor) -> bool:
+    """Whether TRL trains on a rollout: some reward scores it, and it is not masked as truncated."""
+    if trainer.mask_truncated_completions:
+        tokenizer = trainer._tokenizer
+        ends = getattr(trainer, "eos_token_ids", [tokenizer.eos_token_id])  # TRL 1.14 has but one
+        if completion_ids[-1] not in (*ends, tokenizer.pad_token_id):
+            return False
+    return not bool(rewards_F.isnan().all())
