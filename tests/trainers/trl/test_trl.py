@@ -403,6 +403,30 @@ def test_a_replayed_rollout_is_not_corrected_for_vllm(
         assert set(torch.nonzero(ones).flatten().tolist()) == rows
 
 
+def test_rounds_pad_the_ratio_of_vllm_with_one(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vespo sums its logarithm over all positions, of which TRL itself has those with no token."""
+    monkeypatch.setattr("trl.trainer.grpo_trainer.VLLMGeneration", ServerMode)
+    trainer = make_trainer(
+        model, tmp_path, dataset=prompts(24), use_vllm=True, vllm_mode="server", max_steps=8,
+        gdro_preset="dapo", loss_type="vespo", vllm_importance_sampling_mode="token_truncate",
+    )  # fmt: skip
+    padding: list[torch.Tensor] = []
+    score = trainer._generate_and_score_completions
+
+    def scoring(inputs: Any) -> Any:
+        output = score(inputs)
+        padding.append(output["importance_sampling_ratio"][output["completion_mask"] == 0])
+        return output
+
+    trainer._generate_and_score_completions = scoring  # type: ignore[method-assign]
+    trainer.train()
+    ratios = torch.cat(padding)
+    assert len(ratios) > 0
+    assert (ratios == 1).all()
+
+
 def test_hooks_are_checked_at_start(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

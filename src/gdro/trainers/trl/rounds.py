@@ -159,7 +159,7 @@ class Rounds:
     def _fill(self, name: str) -> int:
         if name in ("prompt_ids", "completion_ids"):
             return self._trainer._tokenizer.pad_token_id
-        return int(name == "tool_mask")
+        return int(name in ("tool_mask", "importance_sampling_ratio"))  # as TRL pads: a ratio is 1
 
     def generated(self) -> list[Tensor]:
         """Slot, correct, tokens, verdict and rewards of all rollouts by slot, without padding."""
