@@ -165,11 +165,10 @@ def test_an_added_correct_func_changes_nothing_else(model: str, tmp_path: Path) 
 
     args = GDROConfig(**settings(tmp_path), reward_weights=[2.0])
     tokenizer = AutoTokenizer.from_pretrained(model)
-    for _ in range(2):
-        again = GDROTrainer(
-            model, shaped, args, prompts(), processing_class=tokenizer,
-            reward_processing_classes=[None], correct_func=parity,
-        )  # fmt: skip
+    for more in ((None, tokenizer, [None]), (None, tokenizer)):
+        named = {} if len(more) == 3 else {"reward_processing_classes": [None]}
+        again = GDROTrainer(model, shaped, args, prompts(), *more, correct_func=parity, **named)
+        assert again.reward_processing_classes == [None, None]
         assert again.reward_weights.tolist() == [2, 0]
         assert args.reward_weights == [2.0]
 
@@ -274,10 +273,18 @@ def test_what_is_not_supported_says_why(model: str, tmp_path: Path) -> None:
     ):
         with pytest.raises(UnsupportedError, match=match):
             make_trainer(model, tmp_path, **changes)
-    with pytest.raises(UnsupportedError, match="rollout_func"):
-        GDROTrainer(
-            model, rare, GDROConfig(**settings(tmp_path)), prompts(), rollout_func=lambda *a: {}
-        )
+    plain = GDROConfig(**settings(tmp_path))
+    memory = GDROConfig(**settings(tmp_path, gdro_preset="rollout_replay"))
+    places = ("tools", "rollout_func", "environment_factory")
+    for args, name in ((memory, "tools"), (plain, "rollout_func"), (plain, "environment_factory")):
+        given = [lambda *a: {}]  # truthy, as a list of tools too
+        with pytest.raises(UnsupportedError, match=name):
+            GDROTrainer(model, rare, args, prompts(), **{name: given})
+        place = [None] * (7 + places.index(name))
+        with pytest.raises(UnsupportedError, match=name):
+            GDROTrainer(model, rare, args, prompts(), *place, given)
+    with pytest.raises(TypeError, match="reward_funks"):
+        GDROTrainer(model, args=plain, train_dataset=prompts(), reward_funks=rare)
     with pytest.raises(ConfigError, match="at least one reward function"):
         GDROTrainer(model, None, GDROConfig(**settings(tmp_path)), prompts())
     with pytest.raises(ConfigError, match="args must be a GDROConfig, got GRPOConfig"):

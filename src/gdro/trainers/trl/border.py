@@ -1,5 +1,6 @@
 """What a GDROTrainer is given, checked and brought into shape before anything runs."""
 
+import inspect
 import warnings
 from typing import Any
 
@@ -29,7 +30,29 @@ ROW = "gdro_row"
 """Column that carries the index of a row of the training set."""
 
 
-def check_supported(args: Any, dataset: Any, kwargs: dict[str, Any]) -> None:
+def by_name(more: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """GRPOTrainer's arguments after `train_dataset`, however they were given.
+
+    Raises:
+        TypeError: for one too many, an unknown one, or one given twice.
+    """
+    ours = (None,) * 5  # self, model, reward_funcs, args, train_dataset
+    bound = inspect.signature(GRPOTrainer.__init__).bind_partial(*ours, *more, **kwargs)
+    return dict(list(bound.arguments.items())[len(ours) :])
+
+
+def check_supported(args: Any, dataset: Any, given: dict[str, Any]) -> None:
+    """What does not go together with a controller.
+
+    Args:
+        args: Of the trainer.
+        dataset: To train on.
+        given: The trainer's other arguments, by name.
+
+    Raises:
+        ConfigError: if `args` is no GDROConfig.
+        UnsupportedError: naming the argument, and why.
+    """
     missing = [name for name in HOOKS if not hasattr(GRPOTrainer, name)]
     if missing:
         raise UnsupportedError(f"trl {trl.__version__} lacks {', '.join(missing)} of GRPOTrainer")
@@ -47,15 +70,15 @@ def check_supported(args: Any, dataset: Any, kwargs: dict[str, Any]) -> None:
             "prompt's weight would mean nothing"
         )
     for name in ("rollout_func", "environment_factory"):
-        if kwargs.get(name) is not None:
+        if given.get(name) is not None:
             raise UnsupportedError(f"{name} is not supported: it may assume groups of equal size")
     config = args.controller_config
     if config.replay.successes:
-        given = {
-            "tools": kwargs.get("tools"),
+        lacking = {
+            "tools": given.get("tools"),
             "off_policy_mask_threshold": getattr(args, "off_policy_mask_threshold", None),
         }
-        if named := [name for name, value in given.items() if value]:
+        if named := [name for name, value in lacking.items() if value]:
             raise UnsupportedError(
                 f"replay.successes is not supported with {named[0]}: a remembered rollout has "
                 "neither tool calls nor the log-probabilities of its sampling; "
@@ -90,18 +113,13 @@ def with_correct(reward_funcs: Any, correct: Any) -> tuple[list[Any], int, bool]
     return [*funcs, correct], len(funcs), True
 
 
-def with_processing_class(
-    more: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def with_processing_class(given: dict[str, Any]) -> dict[str, Any]:
     """Makes room in `reward_processing_classes` for the function that was added."""
-    place = 2  # after eval_dataset and processing_class
-    given = more[place] if len(more) > place else kwargs.get("reward_processing_classes")
-    if given is None:
-        return more, kwargs
-    classes = [*(given if isinstance(given, list) else [given]), None]
-    if len(more) > place:
-        return (*more[:place], classes, *more[place + 1 :]), kwargs
-    return more, kwargs | {"reward_processing_classes": classes}
+    classes = given.get("reward_processing_classes")
+    if classes is None:
+        return given
+    classes = classes if isinstance(classes, list) else [classes]
+    return given | {"reward_processing_classes": [*classes, None]}
 
 
 def check_enough(dataset: Dataset, args: GDROConfig) -> None:

@@ -27,6 +27,7 @@ from gdro.core.types import Plan
 from gdro.trainers.trl.advantages import group_advantages
 from gdro.trainers.trl.border import (
     ROW,
+    by_name,
     check_enough,
     check_neutral,
     check_supported,
@@ -101,7 +102,8 @@ class GDROTrainer(GRPOTrainer):
         if args is None:
             name = model if isinstance(model, str) else model.config._name_or_path
             args = GDROConfig(f"{name.split('/')[-1]}-GDRO")
-        check_supported(args, train_dataset, kwargs)
+        given = by_name(more, kwargs)
+        check_supported(args, train_dataset, given)
         reward_funcs, self._correct, self._appended = with_correct(reward_funcs, correct_func)
         dataset, ids = identified(train_dataset, args.gdro_id_column)
 
@@ -130,9 +132,9 @@ class GDROTrainer(GRPOTrainer):
         given_weights = args.reward_weights
         if self._appended:
             args.reward_weights = [*(given_weights or [1.0] * (len(reward_funcs) - 1)), 0.0]
-            more, kwargs = with_processing_class(more, kwargs)
+            given = with_processing_class(given)
         try:
-            super().__init__(model, reward_funcs, args, dataset, *more, **kwargs)
+            super().__init__(model, reward_funcs, args, dataset, **given)
         finally:
             args.reward_weights = given_weights  # TRL has made its tensor; the user's list stays
         check_enough(dataset, args)
