@@ -265,6 +265,7 @@ def test_bad_data(model: str, tmp_path: Path) -> None:
 def test_what_is_not_supported_says_why(model: str, tmp_path: Path) -> None:
     for changes, match in (
         ({"multi_objective_aggregation": "normalize_then_sum"}, "normalises over the batch"),
+        ({"enable_jit_checkpoint": True}, "before the optimizer has made it"),
         ({"loss_type": "cispo", "gdro_prompt_signal": "surrogate"}, "no clipped surrogate"),
         (
             {"gdro_rollout_aggregation": "neutral", "rewards": shaped, "correct_func": parity},

@@ -69,6 +69,12 @@ def check_supported(args: Any, dataset: Any, given: dict[str, Any]) -> None:
             f"{args.multi_objective_aggregation}: the other normalises over the batch, and a "
             "prompt's weight would mean nothing"
         )
+    if args.enable_jit_checkpoint:
+        raise UnsupportedError(
+            "enable_jit_checkpoint=True is not supported: it saves after the controller has learnt "
+            "of a step and before the optimizer has made it, and a resumed run would go on between "
+            "the two; use save_strategy=steps"
+        )
     for name in ("rollout_func", "environment_factory"):
         if given.get(name) is not None:
             raise UnsupportedError(f"{name} is not supported: it may assume groups of equal size")
