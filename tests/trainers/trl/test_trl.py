@@ -255,6 +255,14 @@ def test_bad_data(model: str, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"4 rows repeat .* \(8 of 12 are kept\)"):
         trainer = make_trainer(model, tmp_path, dataset=repeated)
     assert len(trainer.train_dataset) == 8
+    only = rows.with_transform(lambda batch: {"prompt": batch["prompt"]})
+    refuse(only, DataError, "has a transform that leaves out 'gdro_row'")
+    for name, kept in {
+        "all": rows.with_transform(lambda batch: batch),
+        "column": rows.with_format(columns=["prompt"]),
+        "numpy": rows.with_format("numpy", columns=["prompt"]),
+    }.items():
+        make_trainer(model, tmp_path / name, dataset=kept).train()
     refuse(rows.select(range(3)), DataError, "a step takes 4 prompts .* the training set has 3")
     answers = Dataset.from_list([{"prompt": "1+1=", "answer": str(i % 6)} for i in range(8)])
     with pytest.warns(UserWarning, match="2 rows repeat another row"):

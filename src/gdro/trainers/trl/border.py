@@ -150,7 +150,11 @@ def check_neutral(args: GDROConfig, reward_weights: Any, correct: int) -> None:
 
 
 def identified(dataset: Dataset, id_column: str | None) -> tuple[Dataset, np.ndarray]:
-    """The data set with its rows numbered, and the id of each row."""
+    """The data set with its rows numbered, and the id of each row.
+
+    Raises:
+        DataError: if it is empty, lacks a column, holds an id twice, or hides the rows' numbers.
+    """
     for name in ("prompt", id_column):
         if name is not None and name not in dataset.column_names:
             have = ", ".join(dataset.column_names)
@@ -169,7 +173,13 @@ def identified(dataset: Dataset, id_column: str | None) -> tuple[Dataset, np.nda
         dataset = dataset.select(keep)
     if ROW in dataset.column_names:
         dataset = dataset.remove_columns(ROW)
-    return dataset.add_column(ROW, list(range(len(dataset)))), ids  # type: ignore[call-arg]
+    numbered: Dataset = dataset.add_column(ROW, list(range(len(dataset))))  # type: ignore[call-arg]
+    if ROW not in numbered[0]:
+        raise DataError(
+            f"the training set has a transform that leaves out {ROW!r}, the column by which rows "
+            "are known again; use map, or return the columns that it does not know too"
+        )
+    return numbered, ids
 
 
 def columns(dataset: Dataset, config: Any) -> dict[str, list[Any]]:
