@@ -10,6 +10,7 @@ import torch
 
 from gdro.core.errors import CheckpointError
 from gdro.core.trace import read_trace
+from gdro.trainers.trl.window import Window
 
 from .conftest import make_trainer, same_weights, weights
 
@@ -75,6 +76,20 @@ def test_a_checkpoint_of_another_configuration_is_refused(model: str, tmp_path: 
     same = make_trainer(model, tmp_path / "run", **saving)
     with pytest.raises(CheckpointError, match="is missing"):
         same.train(resume_from_checkpoint=str(checkpoint))
+
+
+def test_a_window_is_loaded_to_the_device_of_its_process(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been saved on another; no second device is here, so the call is looked at."""
+    trainer = make_trainer(
+        model, tmp_path, num_iterations=2, save_strategy="steps", save_steps=1, max_steps=1
+    )
+    trainer.train()
+    given, load = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda *a, **k: given.append(k) or load(*a, **k))
+    Window.load(tmp_path / "checkpoint-1" / "gdro_window_0.pt", 1, torch.device("cpu"))
+    assert given == [{"map_location": torch.device("cpu"), "weights_only": True}]
 
 
 def test_a_new_run_in_an_old_folder_keeps_the_old_trace(model: str, tmp_path: Path) -> None:

@@ -381,8 +381,9 @@ class GDROTrainer(GRPOTrainer):
         # TRL counts micro-steps from 0 again, and replays the first epoch's order (trl.md, 5).
         self._step = int(state["micro_step"])
         if self._step % self._window_length:
+            acc = self.accelerator
             self._window, self._buffered_inputs = Window.load(
-                self._buffer(checkpoint), self.accelerator.num_processes
+                self._buffer(checkpoint), acc.num_processes, acc.device
             )
             self._seconds = self._window.seconds
         if getattr(self._sampler, "shuffle", False):

@@ -56,13 +56,18 @@ class Window:
         torch.save({"window": window, "buffer": buffer, "num_processes": num_processes}, path)
 
     @classmethod
-    def load(cls, path: Path, num_processes: int) -> tuple[Self, Any]:
+    def load(cls, path: Path, num_processes: int, device: torch.device) -> tuple[Self, Any]:
         """Reads a window and its buffered inputs.
+
+        Args:
+            path: File of this process.
+            num_processes: How many processes share the window.
+            device: Of this process now; the file's tensors may be of another's.
 
         Raises:
             CheckpointError: if it was shared by another number of processes.
         """
-        saved = torch.load(path, weights_only=True) if path.exists() else {}
+        saved = torch.load(path, map_location=device, weights_only=True) if path.exists() else {}
         if saved.get("num_processes") != num_processes:
             raise CheckpointError(
                 f"{path.parent} was saved between two updates on one generation batch by "
@@ -70,7 +75,7 @@ class Window:
                 f"{num_processes}"
             )
         plan = {
-            name: value.numpy() if isinstance(value, torch.Tensor) else value
+            name: value.cpu().numpy() if isinstance(value, torch.Tensor) else value
             for name, value in saved["window"]["plan"].items()
         } | {"prompt_P": np.asarray(saved["window"]["plan"]["prompt_P"])}
         return cls(**saved["window"] | {"plan": Plan.from_state(plan)}), saved["buffer"]
