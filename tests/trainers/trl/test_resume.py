@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from gdro.core.checkpoint import load, save
 from gdro.core.errors import CheckpointError
 from gdro.core.trace import read_trace
+from gdro.trainers.trl.trainer import STATE_FILE
 from gdro.trainers.trl.window import Window
 
 from .conftest import make_trainer, same_weights, weights
@@ -72,10 +74,28 @@ def test_a_checkpoint_of_another_configuration_is_refused(model: str, tmp_path: 
     again = make_trainer(model, tmp_path / "between", num_iterations=2, **saving)
     with pytest.raises(CheckpointError, match="by 2 processes; resume it with as many, not 1"):
         again.train(resume_from_checkpoint=str(file.parent))
+    for changes in (
+        {"num_iterations": 2}, {"steps_per_generation": 2, "per_device_train_batch_size": 8},
+    ):  # fmt: skip
+        other = make_trainer(model, tmp_path / "run", **saving, **changes)
+        with pytest.raises(CheckpointError, match=r"steps_per_generation = 1, here it is 2"):
+            other.train(resume_from_checkpoint=str(checkpoint))
     (checkpoint / "gdro_controller.npz").unlink()
     same = make_trainer(model, tmp_path / "run", **saving)
     with pytest.raises(CheckpointError, match="is missing"):
         same.train(resume_from_checkpoint=str(checkpoint))
+
+
+def test_an_old_checkpoint_has_no_window_length(model: str, tmp_path: Path) -> None:
+    saving = {"save_strategy": "steps", "save_steps": 2}
+    trainer = make_trainer(model, tmp_path, **saving)
+    trainer.train()
+    path, mark = tmp_path / "checkpoint-2" / STATE_FILE, trainer.controller.fingerprint
+    state = load(path, fingerprint=mark)
+    del state["window_length"]
+    save(path, state, fingerprint=mark)
+    make_trainer(model, tmp_path, **saving).train(resume_from_checkpoint=str(path.parent))
+    assert read_trace(tmp_path / "trace.jsonl").steps.tolist() == [0, 1, 2]
 
 
 def test_a_window_is_loaded_to_the_device_of_its_process(

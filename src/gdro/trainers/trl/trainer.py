@@ -356,8 +356,12 @@ class GDROTrainer(GRPOTrainer):
         super()._save_optimizer_and_scheduler(output_dir)
         os.makedirs(output_dir, exist_ok=True)
         if self.args.should_save:
-            state = {"controller": self.controller.state_dict(), "micro_step": self._step}
-            state["spent"] = dict(self.spent)
+            state = {
+                "controller": self.controller.state_dict(),
+                "micro_step": self._step,
+                "window_length": self._window_length,
+                "spent": dict(self.spent),
+            }
             path = Path(output_dir) / STATE_FILE
             save(path, state, fingerprint=self.controller.fingerprint)
         if self._window is not None:  # saved between the updates of one generation batch
@@ -375,6 +379,13 @@ class GDROTrainer(GRPOTrainer):
                 "save_only_model"
             )
         state = load(path, fingerprint=self.controller.fingerprint)
+        length = int(state.get("window_length", self._window_length))  # older: none
+        if length != self._window_length:
+            raise CheckpointError(
+                f"{path} is of a run with num_iterations * steps_per_generation = {length}, here "
+                f"it is {self._window_length}: generation and learning would fall out of step; "
+                "resume it with the same"
+            )
         self._resumed = True
         self.controller.load_state_dict(state["controller"])
         self.spent = {name: int(n) for name, n in state["spent"].items()}
