@@ -98,6 +98,8 @@ def test_two_processes(model: str, tmp_path: Path) -> None:
     second = json.loads((tmp_path / "rank1.json").read_text())
     assert first["digest"] == second["digest"]
     assert first["replayed"] > 0
+    assert first["observed"] == 3
+    assert first["state"] == second["state"], "each node's checkpoint has what rank 0 has learnt"
     assert first["refilled"] == second["refilled"]
     for found in first["refilled"].values():
         assert found["spent"]["trained"] == 4 * 32 < found["spent"]["rollouts"]

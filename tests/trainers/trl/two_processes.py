@@ -10,6 +10,8 @@ from accelerate import PartialState
 from transformers import AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
+from gdro.core.checkpoint import load
+from gdro.trainers.trl.trainer import STATE_FILE
 from tests.trainers.trl.conftest import (
     make_trainer,
     parity,
@@ -52,6 +54,16 @@ cut.train()
 resumed = make_trainer(model, folder / "resumed", rewards=rare, **saving)
 resumed.train(resume_from_checkpoint=str(folder / "resumed" / "checkpoint-7"))
 
+# As on two nodes: each process is the first of its own, and writes its own folder.
+node = folder / f"node{os.environ['RANK']}"
+apart = make_trainer(
+    model, node, save_strategy="steps", save_steps=3, max_steps=3, save_on_each_node=True
+)
+place, PartialState().local_process_index = PartialState().local_process_index, 0
+apart.train()
+PartialState().local_process_index = place
+saved = load(node / "checkpoint-3" / STATE_FILE, fingerprint=apart.controller.fingerprint)
+
 refilled = {}
 for name, changes in {
     "dapo": {"gdro_preset": "dapo"}, "reinforce_ada": {"gdro_preset": "reinforce_ada"},
@@ -70,6 +82,8 @@ found = {
     "digest": digest(end),
     "replayed": ragged.controller.ledger.replayed,
     "refilled": refilled,
+    "observed": saved["controller"]["observed"],
+    "state": hashlib.sha256(repr(saved).encode()).hexdigest(),
 }
 (folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(found))
 PartialState().destroy_process_group()  # at exit its threads may abort the process

@@ -355,18 +355,24 @@ class GDROTrainer(GRPOTrainer):
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
         os.makedirs(output_dir, exist_ok=True)
+        main = self.accelerator.is_main_process  # only its controller learns
+        state: list[Any] = [self._state() if main else None]
+        if self.args.save_on_each_node:
+            broadcast_object_list(state)
         if self.args.should_save:
-            state = {
-                "controller": self.controller.state_dict(),
-                "micro_step": self._step,
-                "window_length": self._window_length,
-                "spent": dict(self.spent),
-            }
             path = Path(output_dir) / STATE_FILE
-            save(path, state, fingerprint=self.controller.fingerprint)
+            save(path, state[0], fingerprint=self.controller.fingerprint)
         if self._window is not None:  # saved between the updates of one generation batch
             path = self._buffer(output_dir)
             self._window.save(path, self._buffered_inputs, self.accelerator.num_processes)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "controller": self.controller.state_dict(),
+            "micro_step": self._step,
+            "window_length": self._window_length,
+            "spent": dict(self.spent),
+        }
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
