@@ -106,7 +106,6 @@ def weigh(batch: Any, weight: Sequence[float]) -> None:
         return
     advantages = read(batch, "advantages")["advantages"]
     factors = torch.tensor(weight, dtype=advantages.dtype)
-    weighed = advantages.clone()
     if advantages.is_nested:
         lengths = advantages.offsets().diff()
         values = advantages.values() * factors.repeat_interleave(lengths)
