@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-collect_ignore = [] if find_spec("verl") else ["test_hooks.py", "test_ray.py", "test_driver.py"]
+OURS = ["test_hooks.py", "test_ray.py", "test_driver.py", "test_rows.py"]
+collect_ignore = [] if find_spec("verl") else OURS
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ class Came:
         uid_R: The prompt's uid.
         score_R: float64, the sum of the row's token scores.
         correct_R: float64, 0 or 1.
-        tokens_R: int64, completion tokens, of all outputs of the rollout.
+        tokens_R: int64, tokens that the model has said, in all outputs of the rollout.
     """
 
     key_R: list[str]

@@ -53,15 +53,16 @@ def came_back(batch: Any, correct: str) -> Came:
     Raises:
         DataError: if what says correct is not there, or says other than 0 and 1.
     """
-    data = read(batch, "rm_scores", *(() if correct == SCORE else ("extra_fields",)))
-    score = row_sums(data["rm_scores"])
+    more = () if correct == SCORE else ("extra_fields",)
+    data = read(batch, "rm_scores", "response_mask", *more)
+    score, spoken = row_sums(data["rm_scores"]), row_sums(data["response_mask"])
     last: dict[tuple[str, int], tuple[int, int]] = {}  # rollout -> output, row
     tokens: dict[tuple[str, int], int] = {}
-    for row, (key, tag) in enumerate(zip(batch.keys, batch.tags, strict=True)):
+    for row, key in enumerate(batch.keys):
         uid, rollout, output = session(key)
         name = uid, rollout
         last[name] = max(last.get(name, (-1, -1)), (output, row))
-        tokens[name] = tokens.get(name, 0) + int(tag["response_len"])
+        tokens[name] = tokens.get(name, 0) + int(spoken[row])
     names = sorted(last)  # the order of arrival is chance
     rows = [last[name][1] for name in names]
     score_R = score[rows]
