@@ -115,6 +115,10 @@ def test_without_the_group_the_words_to_add_are_said() -> None:
         (["gdro.preset=dapo"], "gdro.preset=dapo is not supported.*in rounds"),
         (["algorithm.rollout_correction.bypass_mode=True"], "bypass_mode=True.*no memory"),
         (["distillation.enabled=True"], "distillation.enabled=True"),
+        (
+            ["actor_rollout_ref.rollout.enable_rollout_routing_replay=True"],
+            "rollout.enable_rollout_routing_replay=True.*no memory",
+        ),
         (["algorithm.use_kl_in_reward=True"], "use_kl_in_reward=True"),
         (["algorithm.adv_estimator=rloo"], "adv_estimator=rloo"),
         (["gdro.correct=acc", "reward.reward_model.enable=True"], "gdro.correct=acc.*colocated"),

@@ -195,7 +195,10 @@ def check(config: Any, settings: Settings) -> None:
     if settings.controller.replay.successes:
         correction = algorithm.get("rollout_correction", None) or {}
         distillation = config.get("distillation", None) or {}
+        routing = "enable_rollout_routing_replay"
+        rollout = config.actor_rollout_ref.rollout
         for name, on in (
+            (f"actor_rollout_ref.rollout.{routing}", rollout.get(routing, False)),
             ("algorithm.rollout_correction.bypass_mode", correction.get("bypass_mode", False)),
             ("algorithm.use_kl_in_reward", algorithm.use_kl_in_reward),
             ("distillation.enabled", distillation.get("enabled", False)),

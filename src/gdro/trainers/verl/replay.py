@@ -45,6 +45,7 @@ def put_successes(batch: Any, came: Came, driver: Driver) -> dict[str, float]:
     """
     if any(session(key)[2] > 0 for key in batch.keys):
         raise UnsupportedError(SEVERAL_TURNS)
+    _rows(batch, batch.keys[:1])  # says what does not go at once, not at the first recall
     recalled: dict[str, Success] = {}
     kept: list[tuple[Plan, dict[int, int]]] = []
     for part in driver.parts(came.uid_R):
@@ -81,19 +82,14 @@ def _replace(batch: Any, recalled: dict[str, Success]) -> None:
     """Writes successes over rows: same prompts, other completions."""
     place = {key: row for row, key in enumerate(batch.keys)}
     keys = list(recalled)
-    first: Any = tq.kv_batch_get(keys=keys[:1], partition_id=batch.partition_id)[0]
-    named = [name for name in REFUSED if name in first.keys()]  # noqa: SIM118 - a TensorDict
-    if named or first["position_ids"].dim() > 1:
-        raise UnsupportedError(
-            f"replay.successes is not supported with {named[0] if named else 'multimodal prompts'}"
-            ": a remembered rollout has no such data; set gdro.replay.successes=false"
-        )
+    rows = _rows(batch, keys)
+    first = rows[0]
     has = {name for name in OPTIONAL if name in first.keys()}  # noqa: SIM118
     written, tags = [], []
-    for key, prompt in zip(keys, _get(batch, keys, "prompts")["prompts"], strict=True):
+    for key, row in zip(keys, rows, strict=True):
         success = recalled[key]
         said = torch.tensor(success.tokens, dtype=torch.int64)
-        spoken = torch.cat([prompt, said])
+        spoken = torch.cat([row["prompts"], said])
         scores = torch.zeros(len(said))
         scores[-1] = success.rewards[0]
         fields = {
@@ -111,6 +107,23 @@ def _replace(batch: Any, recalled: dict[str, Success]) -> None:
         tags.append(old | {"response_len": len(said), "seq_len": len(spoken)})
         batch.tags[place[key]] = tags[-1]
     _put(batch, keys, written, tags)
+
+
+def _rows(batch: Any, keys: list[str]) -> list[Any]:
+    """Whole rows, after a look whether a remembered rollout can take their place."""
+    rows: list[Any] = list(tq.kv_batch_get(keys=keys, partition_id=batch.partition_id))
+    for row in rows:
+        if not row["response_mask"].bool().all():
+            raise UnsupportedError(SEVERAL_TURNS)
+        named = [name for name in REFUSED if name in row.keys()]  # noqa: SIM118 - a TensorDict
+        if row["multi_modal_inputs"] or row["position_ids"].dim() > 1:
+            named.append("multimodal inputs")
+        if named:
+            raise UnsupportedError(
+                f"replay.successes is not supported with {named[0]}: a remembered rollout has no "
+                "such data; set gdro.replay.successes=false"
+            )
+    return rows
 
 
 def as_if_sampled(batch: Any, keys: list[str]) -> dict[str, float]:
