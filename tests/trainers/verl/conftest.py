@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-OURS = ["test_hooks.py", "test_ray.py", "test_driver.py", "test_rows.py"]
+OURS = ["test_hooks.py", "test_ray.py", "test_driver.py", "test_rows.py", "test_trainer.py"]
 collect_ignore = [] if find_spec("verl") else OURS
 
 

@@ -177,6 +177,8 @@ class GDROMixin:
         state, mark = self.driver.state_dict(), self.driver.controller.fingerprint
         save(folder / STATE_FILE, state, fingerprint=mark)  # before verl's tracker names the folder
         super()._save_checkpoint()  # type: ignore[misc]
+        if not (folder / "actor").exists():
+            return  # models are on other nodes' disks: which are gone cannot be seen
         for other in folder.parent.glob(f"global_step_*/{STATE_FILE}"):
             if other.parent != folder and not (other.parent / "actor").exists():
                 other.unlink()  # verl has removed its model (max_actor_ckpt_to_keep)
