@@ -113,8 +113,8 @@ class GDROMixin:
         assert came is not None
         replay.restore_scores(batch, self._replaced)
         learnt: dict[str, Any] = {}
+        actor = self.config.actor_rollout_ref.actor
         if driver.controller.config.required:
-            actor = self.config.actor_rollout_ref.actor
             beta = actor.kl_loss_coef if actor.use_kl_loss else 0.0
             learnt = rows.loss_and_score(batch, came, beta=beta, kl=actor.kl_loss_type)
         weights = dict(zip(came.uid_R, driver.weight_R(came.uid_R).tolist(), strict=True))
@@ -129,12 +129,12 @@ class GDROMixin:
                 "(failed, or dropped as stale); learning goes by what came, alloc/lost counts them",
                 stacklevel=2,
             )
-        mini_batch = self.config.actor_rollout_ref.actor.ppo_mini_batch_size
+        mini_batch = actor.ppo_mini_batch_size * driver.controller.n_mean
         metrics |= record.metrics
         metrics |= {
             "alloc/lost": float(lost),
             "alloc/padding": float(sum(map(rows.is_padding, batch.tags))),
-            "alloc/updates": len(batch.keys) / (mini_batch * driver.controller.n_mean),
+            "alloc/updates": actor.ppo_epochs * len(batch.keys) / mini_batch,
             "spent/lost": float(driver.lost),
         }
         self._came, self._replaced = None, {}
