@@ -205,7 +205,7 @@ class GDROMixin:
 
 @register_trainer("gdro_sync")
 class GDROTrainerSync(GDROMixin, PPOTrainerSync):
-    """Trainer and rollout take turns: exactly `train_batch_size * rollout.n` rollouts a step."""
+    """Trainer and rollout take turns: a step is one dispatch, `train_batch_size * rollout.n`."""
 
     mode = "sync"
 
