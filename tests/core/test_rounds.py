@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gdro import Controller, ControllerConfig, Outcome, Plan
 from gdro.core.errors import ConfigError, DataError
+from gdro.core.replay import Success
 
 IDS = [f"prompt {i}" for i in range(40)]
 DAPO = {"select.policy": "dapo", "prompt.weigh": "per_prompt"}
@@ -255,6 +256,95 @@ def test_reinforce_ada_adds_rollouts_to_prompts_that_lack_a_signal(
     assert record.values["rollouts"] == controller.ledger.rollouts == plan.n_P.sum()
 
 
+# -- second_look ------------------------------------------------------------------------------
+
+LOOK = {"prompt.weigh": "none", "rollout.allocator": "second_look"}
+
+
+@given(st.sampled_from([3, 4, 4.5, 7]), st.sampled_from([1.0, 2.0]), st.integers(0, 9999))
+@settings(max_examples=60, deadline=None)
+def test_a_second_look_spends_the_rest_of_the_budget_where_none_was_right(
+    n_mean: float, power: float, seed: int
+) -> None:
+    config = ControllerConfig.from_dict(LOOK | {"rollout.power": power})
+    controller = Controller(config, n_mean=n_mean)  # needs no data set
+    if seed % 2:
+        learn_some(controller, IDS[::3])
+    engine, ids = Engine(lambda prompt: int(prompt.split()[1]) / 40, seed), IDS[::7]
+    plan = controller.plan(ids)
+    a_P, b_P = controller.difficulty.posterior(controller.difficulty.rows(ids))
+    np.testing.assert_array_equal(plan.n_P, 2)
+    first = engine.generate(plan)
+    right_P = np.array([sum(verdicts) for verdicts in engine.came])
+    more = controller.refill(plan, first)
+    assert more is not None
+    assert more.n_P.sum() == more.train_P.sum() == 6 * n_mean
+    assert (more.n_P[right_P == 0] >= 3).all()
+    assert more.n_P.max() <= 12
+
+    cost_P = (1 - (a_P + right_P) / (a_P + b_P + 2)) ** (2 * power)
+    found = (cost_P / more.n_P).sum()
+    for up in range(6):  # no rollout is better given to another prompt: the optimum, by convexity
+        for down in range(6):
+            n_P = more.n_P + (np.arange(6) == up) - (np.arange(6) == down)
+            if n_P.max() <= 12 and n_P[down] >= 2 + (right_P[down] == 0):
+                assert found <= (cost_P / n_P).sum() + 1e-12
+
+    outcome = engine.generate(more)
+    assert controller.refill(more, outcome) is None
+    assert sorted(controller.settle(more, outcome)) == list(range(int(6 * n_mean)))
+    before = controller.ledger.rollouts
+    record = controller.observe(more, outcome)
+    assert record.values["trained"] == controller.ledger.rollouts - before == 6 * n_mean
+
+
+def test_a_second_look_weighs_by_what_each_prompt_got() -> None:
+    controller = Controller(ControllerConfig.from_dict(LOOK | {"rollout.aggregation": "prompt"}))
+    engine, plan = Engine(lambda prompt: int(prompt.split()[1]) / 40), controller.plan(IDS[::7])
+    more = controller.refill(plan, engine.generate(plan))
+    assert more is not None
+    np.testing.assert_allclose(more.weight_P * more.n_P, 4)
+
+
+def test_a_success_takes_the_place_of_a_rollout_of_the_second_look() -> None:
+    config = ControllerConfig.from_dict(LOOK | {"replay.successes": True})
+    controller = Controller(config)
+    plan = controller.plan(["a", "b"])
+    slot_R = np.array([0, 0, 1, 1])
+    names = np.array(["a", "b"])
+
+    def outcome(slots: np.ndarray, correct: list[int]) -> Outcome:
+        return Outcome(prompt_R=names[slots], slot_R=slots, correct_R=np.array(correct))
+
+    recalled, wanted = controller.recall(plan, outcome(slot_R, [0, 1, 0, 0]))
+    assert (recalled, wanted) == ({}, {1: 0})
+    controller.remember(plan, {0: Success((7,), (1.0,), plan.step)})
+    more = controller.refill(plan, outcome(slot_R, [0, 1, 0, 0]))
+    assert more is not None
+    slot_R = np.concatenate([slot_R, np.repeat([0, 1], more.n_P - 2)])
+    correct = [0, 1, 0, 0] + [0] * 4
+    assert controller.recall(more, outcome(slot_R, correct))[0] == {}  # b has no success yet
+    controller.observe(more, outcome(slot_R, correct))
+
+    plan = controller.plan(["a", "b"])
+    first = np.array([0, 0, 1, 1])
+    assert controller.recall(plan, outcome(first, [0] * 4))[0] == {}
+    more = controller.refill(plan, outcome(first, [0] * 4))
+    assert more is not None
+    slot_R = np.concatenate([first, np.repeat([0, 1], more.n_P - 2)])
+    recalled, _ = controller.recall(more, outcome(slot_R, [0] * 8))
+    (place,) = recalled
+    assert place >= 4
+    assert slot_R[place] == 0
+    assert recalled[place].tokens == (7,)
+    assert controller.ledger.replayed == 1
+
+
+def test_a_second_look_needs_rollouts_that_are_left() -> None:
+    with pytest.raises(ConfigError, match=r"rollout\.n_min must be <= 1\.5 with rollout.allocator"):
+        Controller(ControllerConfig.from_dict(LOOK), n_mean=2.5)
+
+
 # -- everyone else ----------------------------------------------------------------------------
 
 
@@ -272,7 +362,10 @@ def test_methods_that_generate_once_are_ready_and_train_on_everything(preset: st
     np.testing.assert_array_equal(plan.train_P, plan.n_P)
 
 
-@pytest.mark.parametrize("policy", ["select.policy=dapo", "rollout.allocator=reinforce_ada"])
+@pytest.mark.parametrize(
+    "policy",
+    ["select.policy=dapo", "rollout.allocator=reinforce_ada", "rollout.allocator=second_look"],
+)
 def test_neutral_is_refused_where_the_outcome_chooses_what_trains(policy: str) -> None:
     path, name = policy.split("=")
     values = {"prompt.weigh": "none", "rollout.allocator": "uniform", path: name}

@@ -220,8 +220,8 @@ class RolloutConfig(Checked):
 
     allocator: str = setting(
         "hard_first",
-        "how rollouts are divided among the prompts of a step; reinforce_ada generates in rounds, "
-        "which is not compute-neutral",
+        "how rollouts are divided among the prompts of a step; second_look generates in two "
+        "rounds, reinforce_ada in more, which is not compute-neutral",
         choices=registry.ALLOCATE,
     )
     n_min: int = setting(
@@ -233,7 +233,9 @@ class RolloutConfig(Checked):
         ge=2,
         le=4096,
     )
-    power: float = setting(2.0, "hard_first: n proportional to (1 - p)^power", ge=0, le=16)
+    power: float = setting(
+        2.0, "hard_first, second_look: n proportional to (1 - p)^power", ge=0, le=16
+    )
     k: int = setting(8, "progress: k of pass@k", ge=1, le=1024)
     quotas: tuple[float, ...] | None = setting(
         None,

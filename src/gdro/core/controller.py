@@ -89,12 +89,12 @@ class Controller:
         self.difficulty = Difficulty(config.difficulty)
         self.pool = Pool(self.difficulty, _NO_ROWS)
         self.method = Method(config, self.difficulty, n_mean, std_scaled)
-        if config.replay.successes and self.rounds > 1:
-            raise ConfigError("replay.successes must be False where a step generates in rounds")
+        if config.replay.successes and self.method.surplus:
+            raise ConfigError("replay.successes must be False where more is generated than trains")
 
     @property
     def rounds(self) -> int:
-        """Most times that a step generates: 1 unless the method is not compute-neutral."""
+        """Most times that a step generates."""
         return self.method.rounds
 
     # -- what is known beforehand ---------------------------------------------------------------
@@ -183,7 +183,7 @@ class Controller:
             prompt_ids: P ids; one that stands twice is two slots.
 
         Returns:
-            The plan; `sum(n_P)` is exactly P * n_mean.
+            The plan; `sum(n_P)` is exactly P * n_mean, at the latest as `refill` extends it.
 
         Raises:
             BudgetError: if P * n_mean is not an integer, or there are no prompts.
@@ -214,7 +214,7 @@ class Controller:
     def refill(self, plan: Plan, outcome: Outcome) -> Plan | None:
         """What more to generate before the step trains, for methods that work in rounds.
 
-        Not compute-neutral: what comes on top of the budget is in the ledger.
+        What comes on top of the budget is in the ledger; `second_look` stays within it.
 
         Args:
             plan: The step's plan as it stands.
@@ -256,11 +256,13 @@ class Controller:
     # -- rare successes -------------------------------------------------------------------------
 
     def recall(self, plan: Plan, outcome: Outcome) -> tuple[dict[int, Success], dict[int, int]]:
-        """What trains in place of what was generated, with `replay.successes`. Call it once.
+        """What trains in place of what was generated, with `replay.successes`.
+
+        Call it once a round; successes take their places in the last.
 
         Args:
-            plan: The step's plan.
-            outcome: All that was generated; what `observe` is later given as well.
+            plan: The step's plan as it stands.
+            outcome: All that was generated so far, the last round's last.
 
         Returns:
             The success that takes the place of a rollout, by the rollout's position in the
@@ -273,7 +275,9 @@ class Controller:
         rollouts = checked(plan, outcome, {})
         rows_P = self.difficulty.rows(plan.prompt_P)
         slot_R, correct_R = rollouts.slot_R, rollouts.correct_R
-        recalled = self._successes.recalled(rows_P, slot_R, correct_R, plan.step)
+        recalled = {}
+        if plan.round + 1 == self.rounds:
+            recalled = self._successes.recalled(rows_P, slot_R, correct_R, plan.step)
         self.ledger.replayed += len(recalled)
         return recalled, self._successes.wanted(slot_R, correct_R)
 

@@ -65,7 +65,7 @@ class Method:
         policy = f"rollout.allocator={self._config.rollout.allocator}"
         if select:
             policy = f"select.policy={self._config.select.policy}"
-        if self._config.required:
+        if self._config.required and self.surplus:
             raise ConfigError(
                 f"{next(iter(self._config.required.values()))} needs to see every rollout train, "
                 f"and {policy} generates in rounds and does not train on every one"
@@ -73,14 +73,19 @@ class Method:
         if self._config.rollout.aggregation == "neutral":
             raise ConfigError(
                 "rollout.aggregation must be rollout or prompt with "
-                f"{policy}, got neutral: which rollouts train depends on their outcome, so h(n, p) "
-                "is not what a rollout does there"
+                f"{policy}, got neutral: which rollouts train, and how many, depends on their "
+                "outcome, so h(n, p) is not what a rollout does there"
             )
 
     @property
     def rounds(self) -> int:
-        """Most times that a step generates: 1 unless the method is not compute-neutral."""
+        """Most times that a step generates."""
         return max(self.selector.rounds, self.allocator.rounds)
+
+    @property
+    def surplus(self) -> bool:
+        """Whether more is generated than trains: the method is then not compute-neutral."""
+        return self.selector.rounds > 1 or (self.allocator.rounds > 1 and self.allocator.surplus)
 
     def plan(
         self, ids: PromptIds, rows_P: IntArray, budget: int, step: int, rng: np.random.Generator
@@ -91,11 +96,8 @@ class Method:
             weight_P = self.weigher.weigh(batch, batch.weight_P)
             batch = replace(batch, weight_P=weight_P)
         n_P = self.allocator.allocate(batch, rng)
-        if int(n_P.sum()) != budget:
-            raise BudgetError(
-                f"rollout.allocator={self._config.rollout.allocator} gave {n_P.sum()} rollouts, "
-                f"the budget is {budget}"
-            )
+        if self.allocator.rounds == 1 or self.allocator.surplus:
+            self._check_budget(n_P, budget)
         adversary_P, weight_P = self._weights(batch, n_P)
         return Plan(
             step=step,
@@ -107,6 +109,13 @@ class Method:
             propensity_P=self.allocator.propensity_P,
             train_P=n_P,
         )
+
+    def _check_budget(self, n_P: IntArray, budget: int) -> None:
+        if int(n_P.sum()) != budget:
+            raise BudgetError(
+                f"rollout.allocator={self._config.rollout.allocator} gave {n_P.sum()} rollouts, "
+                f"the budget is {budget}"
+            )
 
     def _batch(self, rows_P: IntArray, budget: int) -> Batch:
         bin_P = self._difficulty.bin_P(rows_P)
@@ -143,15 +152,20 @@ class Method:
             correct_P: Right ones among them.
             pool: The data set, where fresh prompts come from.
             ids_N: Its ids.
-            rng: Chooses them.
+            rng: Chooses them, and breaks ties.
         """
         if plan.round + 1 >= self.rounds:
             return None
         present_P = self._difficulty.rows(plan.prompt_P)
         if self.allocator.rounds > 1:
             groups = Feedback(row_P=present_P, bin_P=plan.bin_P, n_P=n_P, correct_P=correct_P)
-            more_P = self.allocator.more(groups, plan.train_P)
-            return rounds.with_more(plan, more_P) if more_P.any() else None
+            budget = round(self._n_mean * len(present_P))
+            batch = replace(self._batch(present_P, budget), bin_P=plan.bin_P)
+            more_P = self.allocator.more(batch, groups, plan.train_P, rng)
+            if self.allocator.surplus:
+                return rounds.with_more(plan, more_P) if more_P.any() else None
+            self._check_budget(plan.n_P + more_P, budget)
+            return rounds.grown(plan, more_P, *self._weights(batch, plan.n_P + more_P))
         live = np.flatnonzero(plan.train_P)
         groups = Feedback(
             row_P=present_P[live], bin_P=plan.bin_P[live], n_P=n_P[live], correct_P=correct_P[live]

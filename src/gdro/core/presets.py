@@ -25,6 +25,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "replay": _GRPO | {"replay.successes": True},
     "rollout_replay": {"replay.successes": True},
     "joint_replay": _DRAWN | {"replay.successes": True},
+    "second_look": {"rollout.allocator": "second_look"},
+    "second_look_replay": {"rollout.allocator": "second_look", "replay.successes": True},
     # the peers, alone; dapo and reinforce_ada are not compute-neutral
     "per_prompt": _GRPO | {"prompt.weigh": "per_prompt"},
     "pass_at_k": _GRPO | {"prompt.weigh": "pass_at_k"},

@@ -23,6 +23,7 @@ ALLOCATE = {
     "uniform": "gdro.core.allocate.uniform:Uniform",
     "fixed": "gdro.core.allocate.fixed:Fixed",
     "hard_first": "gdro.core.allocate.hard_first:HardFirst",
+    "second_look": "gdro.core.allocate.second_look:SecondLook",
     "neyman": "gdro.core.allocate.neyman:Neyman",
     "signal": "gdro.core.allocate.signal:Signal",
     "progress": "gdro.core.allocate.progress:Progress",

@@ -23,6 +23,14 @@ def with_more(plan: Plan, more_P: IntArray) -> Plan:
     return replace(plan, n_P=plan.n_P + more_P, round=plan.round + 1)
 
 
+def grown(plan: Plan, more_P: IntArray, adversary_P: FloatArray, weight_P: FloatArray) -> Plan:
+    """The plan with more rollouts of its prompts, all of which train, and the weights of them."""
+    n_P = plan.n_P + more_P
+    return replace(
+        plan, n_P=n_P, train_P=n_P, adversary_P=adversary_P, weight_P=weight_P, round=plan.round + 1
+    )
+
+
 def with_prompts(
     plan: Plan, dropped: IntArray, fresh: Plan, row_P: IntArray, ids: Sequence[Any] | np.ndarray
 ) -> Plan:

@@ -34,8 +34,8 @@ class Plan:
         step: Index of the plan, counted from 0.
         prompt_P: The ids as given, in order; a copy.
         bin_P: int64, difficulty bin of each prompt, -1 for unseen ones.
-        n_P: int64, rollouts of each prompt to generate, in all; `sum(n_P)` is exactly the budget in
-            the first round.
+        n_P: int64, rollouts of each prompt to generate, in all; `sum(n_P)` is exactly the budget
+            (of `second_look` after the last round, of what has surplus in the first).
         weight_P: float64, what the advantages of each prompt are multiplied by: the adversary's
             weight times the factor of the aggregation (method D16).
         adversary_P: float64, the adversary's weight alone (Eq. 16).

@@ -8,7 +8,8 @@ from gdro.core.policy import Batch, Feedback, Setting
 from gdro.core.weigh.adversary import Adversary
 
 RNG = np.random.default_rng
-NAMES = list(registry.ALLOCATE)
+NAMES = [name for name in registry.ALLOCATE if name != "second_look"]
+"""Allocators that give out the budget at once."""
 
 
 def setting(rollout, num_bins=10, n_mean=4, std_scaled=True):

@@ -74,6 +74,12 @@ def test_knapsack_prefers_hard_prompts_that_can_be_solved() -> None:
 # -- reinforce_ada ----------------------------------------------------------------------------
 
 
+def more(allocator: Allocator, came: Feedback, train_P: np.ndarray) -> np.ndarray:
+    """What it asks for, whatever was known of the prompts before."""
+    rates = np.full(len(train_P), 0.5)
+    return allocator.more(make_batch(rates, 2, 12, int(train_P.sum())), came, train_P, RNG(0))
+
+
 @pytest.mark.parametrize("budget", [12, 14])
 def test_reinforce_ada_starts_even(budget: int) -> None:
     n_P = make(ReinforceAda).allocate(make_batch([0.1, 0.5, 0.9], 2, 12, budget), RNG(0))
@@ -89,9 +95,9 @@ def test_a_prompt_leaves_when_it_has_half_of_each_or_one_right() -> None:
             correct_P = np.arange(n + 1)
             came, train_P = groups(np.full(n + 1, n), correct_P), np.full(n + 1, train)
             half = [min(c, n - c) >= train // 2 for c in correct_P]
-            np.testing.assert_array_equal(balanced.more(came, train_P), train * ~np.array(half))
+            np.testing.assert_array_equal(more(balanced, came, train_P), train * ~np.array(half))
             one = correct_P >= 1
-            np.testing.assert_array_equal(positive.more(came, train_P), train * ~one)
+            np.testing.assert_array_equal(more(positive, came, train_P), train * ~one)
 
 
 def test_what_trains_is_as_balanced_as_what_came_allows() -> None:
@@ -128,7 +134,7 @@ def test_rounds_find_a_signal_where_one_round_would_not(p: float) -> None:
     rng, size = RNG(0), 4000
     train_P, n_P, correct_P = np.full(size, 4), np.full(size, 4), rng.binomial(4, p, size)
     for _ in range(allocator.rounds - 1):
-        more_P = allocator.more(groups(n_P, correct_P), train_P)
+        more_P = more(allocator, groups(n_P, correct_P), train_P)
         n_P, correct_P = n_P + more_P, correct_P + rng.binomial(more_P, p)
     mixed = np.mean((correct_P > 0) & (correct_P < n_P))
     assert mixed == pytest.approx(1 - p**16 - (1 - p) ** 16, abs=0.03)

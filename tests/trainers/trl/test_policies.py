@@ -15,13 +15,14 @@ from gdro.trainers.trl.rounds import Rounds, padded_size
 from .conftest import make_trainer, prompts, rare, same_weights, weights
 
 GRPO = {"gdro_preset": "grpo"}
-ROUNDS = {
+SURPLUS = {
     "dapo": GRPO | {"gdro_select_policy": "dapo", "gdro_select_max_rounds": 3},
     "dapo, uneven": {"gdro_select_policy": "dapo", "gdro_prompt_weigh": "per_prompt"},
     "dapo, batch": GRPO | {"gdro_select_policy": "dapo", "scale_rewards": "batch"},
     "reinforce_ada": GRPO | {"gdro_rollout_allocator": "reinforce_ada"},
     "positive": GRPO | {"gdro_rollout_allocator": "reinforce_ada", "gdro_rollout_exit": "positive"},
 }
+ROUNDS = SURPLUS | {"second_look": {"gdro_preset": "second_look"}}
 POLICIES: dict[str, dict[str, Any]] = (
     {f"weigh {name}": {"gdro_prompt_weigh": name} for name in registry.WEIGH}
     | {
@@ -37,7 +38,7 @@ POLICIES: dict[str, dict[str, Any]] = (
     | {
         f"allocate {name}": {"gdro_rollout_allocator": name, "gdro_rollout_aggregation": "prompt"}
         for name in registry.ALLOCATE
-        if name not in ("exp3p", "reinforce_ada")
+        if name not in ("exp3p", "reinforce_ada", "second_look")
     }
     | {
         f"allocate exp3p {choice}": {
@@ -71,7 +72,7 @@ def test_every_policy_trains(model: str, tmp_path: Path, policy: str) -> None:
     assert all(record["trained"] == 16 for record in records)
     assert trainer.spent["trained"] == 7 * 16
     generated = [record["rollouts"] for record in records]
-    if policy in ROUNDS:
+    if policy in SURPLUS:
         assert max(generated) > 16
         assert trainer.spent["rollouts"] == sum(generated)
     else:
@@ -79,7 +80,7 @@ def test_every_policy_trains(model: str, tmp_path: Path, policy: str) -> None:
         assert trainer.spent["rollouts"] == 7 * 16
     booked = trainer.controller.ledger.state_dict() | {"trained_tokens": sum(learnt)}
     assert booked == trainer.spent | {"replayed": 0}
-    assert (sum(learnt) == booked["tokens"]) == (policy not in ROUNDS)
+    assert (sum(learnt) == booked["tokens"]) == (policy not in SURPLUS)
     resumed = make_trainer(
         model, tmp_path, dataset=prompts(24), max_steps=7, **POLICIES[policy],
         save_strategy="steps", save_steps=5,
@@ -172,9 +173,8 @@ def test_rounds_log_lengths_and_verdicts_of_all_that_was_generated(
     steps: list[list[list[tuple[int, bool, str]]]] = []
 
     def seen(inputs: Any, texts: Any, completions: Any, ids: Any) -> Any:
-        if trainer._expanded is not None:
+        if trainer._round.plan.round == 0:
             steps.append([])
-            trainer._expanded = None
         verdicts = [said[sum(map(ord, c)) % 4] for c in completions]
         steps[-1].append([(len(i), i[-1] in ends, v) for i, v in zip(ids, verdicts, strict=True)])
         return score(inputs, texts, completions, ids)

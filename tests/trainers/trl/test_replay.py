@@ -83,6 +83,53 @@ def test_a_group_without_a_right_rollout_trains_on_a_remembered_one(
     assert ledger.tokens == sum(int(step["tokens"].sum()) for step in steps)
 
 
+def test_a_success_stands_in_where_two_rounds_had_none(model: str, tmp_path: Path) -> None:
+    trainer = make_trainer(
+        model, tmp_path, dataset=prompts(8), max_steps=24, learning_rate=1e-4,
+        gdro_preset="second_look_replay", num_generations=4, num_iterations=2,
+    )  # fmt: skip
+    generate = trainer._generate_and_score_completions
+    decode = trainer.processing_class.batch_decode
+    kept: dict[Any, str] = {}
+    replayed = 0
+
+    def scoring(inputs: Any) -> Any:
+        nonlocal replayed
+        output, window = generate(inputs), trainer._window
+        plan, slots = window.plan, window.plan.slot_R
+        said = decode(output["completion_ids"], skip_special_tokens=True)
+        asked = decode(output["prompt_ids"], skip_special_tokens=True)
+        rewards, correct = trainer._rewards_RF[:, 0].numpy(), window.correct_R.numpy()
+        assert rare(said, asked) == rewards.tolist()
+        assert plan.n_P.sum() == len(said) == 16
+        for i, prompt_id in enumerate(plan.prompt_P):
+            mine = np.flatnonzero(slots == i)
+            right = [said[r] for r in mine if correct[r]]
+            if right or prompt_id not in kept:
+                np.testing.assert_array_equal(rewards[mine], correct[mine])
+            else:
+                assert [said[r] for r in mine if rewards[r]] == [kept[prompt_id]]
+                replayed += 1
+            if right:
+                kept[prompt_id] = right[-1]
+            raw = (rewards[mine] - rewards[mine].mean()) / (rewards[mine].std(ddof=1) + 1e-4)
+            np.testing.assert_allclose(output["advantages"][mine], raw, atol=1e-5)
+        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
+        mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
+        size = output["completion_ids"].shape[1]
+        with torch.no_grad():
+            logps = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, size)[0]
+        held = output["completion_mask"].bool()
+        torch.testing.assert_close(
+            logps[held], output["old_per_token_logps"][held], atol=1e-4, rtol=1e-3
+        )
+        return output
+
+    trainer._generate_and_score_completions = scoring
+    trainer.train()
+    assert replayed == trainer.controller.ledger.replayed > 3
+
+
 def test_old_log_probabilities_are_those_of_the_present_policy(model: str, tmp_path: Path) -> None:
     trainer = make_trainer(
         model, tmp_path, dataset=prompts(8), max_steps=24, num_iterations=2, **REPLAY

@@ -66,11 +66,16 @@ saved = load(node / "checkpoint-3" / STATE_FILE, fingerprint=apart.controller.fi
 
 refilled = {}
 for name, changes in {
-    "dapo": {"gdro_preset": "dapo"}, "reinforce_ada": {"gdro_preset": "reinforce_ada"},
-}.items():  # fmt: skip
+    "dapo": {"gdro_preset": "dapo"},
+    "reinforce_ada": {"gdro_preset": "reinforce_ada"},
+    "second_look": {"gdro_preset": "second_look_replay", "dataset": prompts(8)},
+}.items():
     trainer = make_trainer(model, folder / name, rewards=rare, max_steps=4, **changes)
     trainer.train()
+    replayed = trainer.controller.ledger.replayed
     refilled[name] = {"spent": trainer.spent, "weights": digest(weights(trainer))}
+    if trainer.accelerator.is_main_process:  # it alone decides
+        assert (replayed > 0) == (name == "second_look")
 
 end = weights(ragged)
 found = {

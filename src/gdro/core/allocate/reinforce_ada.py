@@ -28,7 +28,9 @@ class ReinforceAda(Allocator):
     def allocate(self, batch: Batch, rng: np.random.Generator) -> IntArray:
         return self._uniform.allocate(batch, rng)
 
-    def more(self, groups: Feedback, train_P: IntArray) -> IntArray:
+    def more(
+        self, batch: Batch, groups: Feedback, train_P: IntArray, rng: np.random.Generator
+    ) -> IntArray:
         wrong_P = groups.n_P - groups.correct_P
         if self._exit == "positive":
             done_P = groups.correct_P >= 1

@@ -11,12 +11,12 @@ import torch
 from accelerate.utils import broadcast_object_list, gather_object
 
 from gdro.core.replay import Success
-from gdro.core.types import Outcome, Plan
+from gdro.core.types import Outcome
+from gdro.trainers.trl.rounds import Round
 
 
 def with_successes(
-    trainer: Any, plan: Plan, inputs: list[dict[str, Any]], prompts: list[Any],
-    generated: tuple[Any, ...],
+    trainer: Any, now: Round, prompts: list[Any], generated: tuple[Any, ...]
 ) -> tuple[torch.Tensor, tuple[Any, ...]]:  # fmt: skip
     """Puts successes in the place of rollouts, and hands new ones that can train to the controller.
 
@@ -24,26 +24,29 @@ def with_successes(
 
     Args:
         trainer: The trainer; its controller decides on the main process.
-        plan: The step's plan.
-        inputs: Rows of the data set, one for each rollout of this process.
-        prompts: Their prompts, as TRL has prepared them.
+        now: What has just been generated.
+        prompts: The prompts of this process's rows, as TRL has prepared them.
         generated: What TRL's `_generate` gave for them.
 
     Returns:
         The rewards of what trains, of all processes, and what trains in the form of `generated`.
     """
-    acc = trainer.accelerator
+    acc, plan = trainer.accelerator, now.plan
     prompt_ids, completion_ids, tool_mask, completions, logprobs, *more = generated
-    generated_RF = trainer._calculate_rewards(inputs, prompts, completions, completion_ids)
-    slot_R = plan.slot_R
+    generated_RF = trainer._calculate_rewards(now.inputs, prompts, completions, completion_ids)
+    before = len(now.earlier[0])  # positions of this round's rows come after these
     decided: list[Any] = [None]
     if acc.is_main_process:
+        fresh = now.slot_R >= 0
+        correct_R = trainer._correct_R.double().cpu().numpy()[fresh]
+        slot_R = np.concatenate([now.earlier[0], now.slot_R[fresh]])
         outcome = Outcome(
             prompt_R=np.asarray(plan.prompt_P)[slot_R],
             slot_R=slot_R,
-            correct_R=trainer._correct_R.double().cpu().numpy(),
+            correct_R=np.concatenate([now.earlier[1], correct_R]),
         )
-        decided = [trainer.controller.recall(plan, outcome)]
+        found = trainer.controller.recall(plan, outcome)
+        decided = [[{r - before: x for r, x in rows.items()} for rows in found]]
     recalled, wanted = broadcast_object_list(decided)[0]
 
     first = acc.process_index * len(prompts)

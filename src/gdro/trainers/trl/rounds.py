@@ -7,6 +7,7 @@ process keeps the number of rows that TRL planned.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from gdro.core.errors import UnsupportedError
-from gdro.core.types import Outcome, Plan
+from gdro.core.types import FloatArray, IntArray, Outcome, Plan
 from gdro.rewards.verdict import Verdict
 
 _LEFT = ("prompt_ids", "prompt_mask")
@@ -39,11 +40,28 @@ def padded_size(size: int, num_generations: int, num_processes: int) -> int:
     return -(-size // step) * step
 
 
+@dataclass(frozen=True)
+class Round:
+    """What is generated at once.
+
+    Attributes:
+        plan: As it stands.
+        slot_R: int64, slot of every row of all processes; those that only pad come last, -1.
+        inputs: Rows of the training set, one for each row of this process.
+        earlier: Slot, and whether it is correct, of every rollout of the step's earlier rounds.
+    """
+
+    plan: Plan
+    slot_R: IntArray
+    inputs: list[dict[str, Any]]
+    earlier: tuple[IntArray, FloatArray] = (np.zeros(0, np.int64), np.zeros(0))
+
+
 def in_rounds(
     trainer: Any, generate: Callable[[list[dict[str, Any]]], dict[str, Any]],
-    plan: Plan, rows_P: np.ndarray, slot_R: Tensor, output: dict[str, Any],
+    plan: Plan, rows_P: np.ndarray, local: int,
 ) -> tuple[Plan, Tensor, dict[str, Any], tuple[int, int]]:  # fmt: skip
-    """Goes on generating until the controller has what the step needs.
+    """Generates until the controller has what the step needs.
 
     Leaves the trainer's `_correct_R`, `_tokens_R`, `_verdict_R` and `_rewards_RF` with everything
     that was generated, by slot of the plan.
@@ -53,18 +71,21 @@ def in_rounds(
         generate: TRL's method that generates and scores rows of the training set.
         plan: Of the first round.
         rows_P: Row of the training set of each of its prompts.
-        slot_R: Slot of every row of all processes in the first round.
-        output: What `generate` made of this process's part of them.
+        local: Rows of this process that train.
 
     Returns:
         The last plan, the positions that train in what was generated, this process's batch of
         them, and the rollouts and tokens of rows that only filled a batch.
     """
-    acc, device = trainer.accelerator, slot_R.device
-    local = len(slot_R) // acc.num_processes
-    rounds = Rounds(trainer)
-    rounds.add(output, slot_R)
+    acc, device = trainer.accelerator, trainer.accelerator.device
+    rounds, slots = Rounds(trainer), plan.slot_R
     while True:
+        size = padded_size(len(slots), trainer.num_generations, acc.num_processes)
+        every_R = np.append(slots, np.full(size - len(slots), -1))
+        mine = np.split(every_R, acc.num_processes)[acc.process_index]
+        inputs = trainer._fetch(rows_P[np.where(mine < 0, slots[-1], mine)])
+        trainer._round = Round(plan, every_R, inputs, rounds.so_far)
+        rounds.add(generate(inputs), torch.as_tensor(every_R, device=device))
         slot_R, correct_R, *rest = rounds.generated()
         trainer._tokens_R, trainer._verdict_R, trainer._rewards_RF = rest
         decided: list[Any] = [None]
@@ -77,13 +98,7 @@ def in_rounds(
         more_P[: len(plan.n_P)] -= plan.n_P
         if more.row_P is not None:
             rows_P = np.concatenate([rows_P, more.row_P[len(rows_P) :]])
-        slots = np.repeat(np.arange(len(more_P)), more_P)
-        size = padded_size(len(slots), trainer.num_generations, acc.num_processes)
-        padding = np.full(size - len(slots), -1)
-        mine = np.split(np.append(slots, padding), acc.num_processes)[acc.process_index]
-        fetched = trainer._fetch(rows_P[np.where(mine < 0, slots[-1], mine)])
-        rounds.add(generate(fetched), torch.as_tensor(np.append(slots, padding), device=device))
-        plan = more
+        slots, plan = np.repeat(np.arange(len(more_P)), more_P), more
     trainer._correct_R = correct_R
     kept_R = torch.as_tensor(kept_R, device=device)
     batch = rounds.taken(kept_R, acc.process_index * local, local)
@@ -170,6 +185,15 @@ class Rounds:
             self._slot_R, self._correct_R, self._tokens_R, self._verdict_R, self._rewards_RF
         )  # fmt: skip
         return [torch.cat(part)[self._order] for part in parts]
+
+    @property
+    def so_far(self) -> tuple[IntArray, FloatArray]:
+        """Slot, and whether it is correct, of all rollouts in the order in which they came."""
+        if not self._slot_R:
+            return Round.earlier
+        slot_R = torch.cat(self._slot_R).cpu().numpy()
+        correct_R = torch.cat(self._correct_R).double().cpu().numpy()
+        return slot_R[slot_R >= 0], correct_R[slot_R >= 0]
 
     @property
     def padding(self) -> tuple[int, int]:

@@ -40,7 +40,7 @@ from gdro.trainers.trl.border import (
 from gdro.trainers.trl.config import GDROConfig
 from gdro.trainers.trl.prompt_loss import prompt_loss_and_score
 from gdro.trainers.trl.replay import with_successes
-from gdro.trainers.trl.rounds import in_rounds
+from gdro.trainers.trl.rounds import Round, in_rounds
 from gdro.trainers.trl.verdicts import by_bin, gathered, lengths_of
 from gdro.trainers.trl.vllm import one_request_each
 from gdro.trainers.trl.window import Window
@@ -119,7 +119,7 @@ class GDROTrainer(GRPOTrainer):
         self._window: Window | None = None
         self._rewards_RF = torch.empty(0)
         self._trained_RF: torch.Tensor | None = None  # rewards with those of recalled successes
-        self._expanded: tuple[Plan, list[dict[str, Any]]] | None = None
+        self._round: Round | None = None
         self._captured: torch.Tensor | None = None
         self._capturing = False
         self._seconds = dict.fromkeys(PHASES, 0.0)
@@ -161,17 +161,16 @@ class GDROTrainer(GRPOTrainer):
         heads = [x[ROW] for j, x in enumerate(inputs) if (first + j) % self.num_generations == 0]
         plan, rows_P = self._plan(gather_object(heads), acc.num_processes * local)
 
-        slot_R = torch.as_tensor(plan.slot_R, device=device)
         mine = slice(first, first + local)
-        expanded = self._fetch(rows_P[slot_R[mine].cpu().numpy()])
         self._seconds = {"plan": time.perf_counter() - started} | dict.fromkeys(PHASES, 0.0)
         generate = super()._generate_and_score_completions
-        self._expanded = (plan, expanded)
-        output = generate(expanded)
-        padding, kept_R = (0, 0), slice(None)
         if self.controller.rounds > 1:
-            plan, kept_R, output, padding = in_rounds(self, generate, plan, rows_P, slot_R, output)
-            slot_R = torch.as_tensor(plan.slot_R, device=device)
+            plan, kept_R, output, padding = in_rounds(self, generate, plan, rows_P, local)
+        else:
+            kept_R, padding = slice(None), (0, 0)
+            self._round = Round(plan, plan.slot_R, self._fetch(rows_P[plan.slot_R[mine]]))
+            output = generate(self._round.inputs)
+        slot_R = torch.as_tensor(plan.slot_R, device=device)
 
         resumed = time.perf_counter()
         rewards_R = self._total(self._rewards_RF)
@@ -218,7 +217,7 @@ class GDROTrainer(GRPOTrainer):
                 chosen = self.controller.select(len(rows))
             decided = [(self.controller.plan(self._ids[chosen]), chosen)]
         plan, chosen = broadcast_object_list(decided)[0]
-        assert plan.n_P.sum() == budget, (plan.n_P.sum(), budget)
+        assert plan.n_P.sum() <= budget, (plan.n_P.sum(), budget)
         return plan, chosen
 
     def _generate(self, *args: Any, **kwargs: Any) -> Any:
@@ -229,8 +228,8 @@ class GDROTrainer(GRPOTrainer):
             self._lengths = lengths_of(output[1], output[2])
             self._seconds["generation"] += time.perf_counter() - started
             if self.controller.config.replay.successes:
-                assert self._expanded is not None
-                self._trained_RF, output = with_successes(self, *self._expanded, args[0], output)
+                assert self._round is not None
+                self._trained_RF, output = with_successes(self, self._round, args[0], output)
         return output
 
     def _calculate_rewards(
