@@ -70,6 +70,7 @@ def test_a_replay_repeats_itself(recorded):
     [
         ("dapo", {}, "in rounds"),
         ("reinforce_ada", {}, "in rounds"),
+        ("second_look", {}, "in rounds"),
         ("paper", {}, "no losses"),
         (None, {"difficulty.bins": 5}, "bins stay"),
     ],

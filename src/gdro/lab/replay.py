@@ -22,6 +22,9 @@ from gdro.lab.settings import from_flags, method, path_of
 from gdro.report.curriculum import STAGES, curriculum_numbers
 from gdro.terminal import terminal
 
+IN_ROUNDS = ("dapo", "reinforce_ada", "second_look")
+"""Policies that decide again when they have seen outcomes, which a trace has but once."""
+
 APPROXIMATION = """\
 A trace knows bins, not prompts. So every bin's prompts of a step are stood in for by as many
 synthetic ones with the bin's recorded mean correct, and new prompts by prompts that are all right
@@ -238,8 +241,12 @@ def _check(trace: Trace, config: ControllerConfig) -> None:
         raise UnsupportedError("difficulty.bins must be those of the trace: its bins stay")
     if trace.header.get("rounds", 1) > 1:
         raise UnsupportedError("a trace of a method that generates in rounds cannot be replayed")
-    if config.select.policy == "dapo":
-        raise UnsupportedError("select.policy=dapo generates in rounds: no replay")
+    for path, name in (
+        ("select.policy", config.select.policy),
+        ("rollout.allocator", config.rollout.allocator),
+    ):
+        if name in IN_ROUNDS:
+            raise UnsupportedError(f"{path}={name} generates in rounds: no replay")
     if (
         config.difficulty.source != "online"
         or config.difficulty.level_column is not None
@@ -249,8 +256,6 @@ def _check(trace: Trace, config: ControllerConfig) -> None:
     if config.required:
         needed = next(iter(config.required.values()))
         raise UnsupportedError(f"{needed} cannot be replayed: a trace has no losses or scores")
-    if config.rollout.allocator == "reinforce_ada":
-        raise UnsupportedError("rollout.allocator=reinforce_ada generates in rounds: no replay")
     if not trace.records:
         raise DataError("the trace has no steps")
     prompts, correct = trace.per_bin("prompts_B"), trace.per_bin("correct_B")
