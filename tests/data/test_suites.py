@@ -38,6 +38,11 @@ SHA256 = {
         "validation": "9b70b9d5a88bf71566c0294d29be53ff1c319fdf54ade76a9daed8fe184792d2",
         "test": "36d4205f482869b672b3607fcf7f870b7c95d3b129975411a254bbc059524a4c",
     },
+    "arithmetic/once": {
+        "train": "c75285dda7e30e12b62261aea7f0eed06179dd1bb3c11938f22e7f0718562919",
+        "validation": "3f585b3d3a9939f79243e62c564372b921b9df39916379c259e687ba55498fd2",
+        "test": "29f18386f65518714b49df5790c88572e9a6ab789b57f6ec3b4280f283525712",
+    },
     "arithmetic/skewed": {
         "train": "009f09c10a195f3b2de73468f76c8f2ef459f0143f4af59019d22584c66c791b",
         "validation": "3f585b3d3a9939f79243e62c564372b921b9df39916379c259e687ba55498fd2",
@@ -88,7 +93,7 @@ def test_splits_are_disjoint_across_suites_seeds_and_sizes(names, seeds, sizes):
 @pytest.mark.parametrize("name", NAMES)
 def test_levels_come_in_the_stated_mix_in_every_family(name):
     suite = find(name)
-    for split, size in DEFAULT_SIZES.items():
+    for split, size in suite.sizes.items():
         rows = suite.generate(split)
         assert len(rows) == size
         for family in suite.families_of(split):

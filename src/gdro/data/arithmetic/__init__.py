@@ -29,6 +29,8 @@ SUITES = (
     _suite(name="arithmetic", mix=MIX),
     _suite(name="arithmetic/easy", mix=(0.30, 0.22, 0.20, 0.16, 0.12)),
     _suite(name="arithmetic/hard", mix=(0.15, 0.10, 0.12, 0.20, 0.43)),
+    # 150 steps of 64 visit each prompt once.
+    _suite(name="arithmetic/once", mix=MIX, train_prompts=9600),
     # Each has a relative that is trained on: columns as in addition, a state as in operators.
     _suite(name="arithmetic/transfer", mix=MIX, held_out=frozenset({"subtraction", "product"})),
     # The rare ones are those that GRPO is worst at, so that difficulty and frequency pull apart.

@@ -47,6 +47,7 @@ class Suite:
         vocabulary: every word of the collection, in a fixed order; the tokenizer is this list.
         max_completion_tokens: tokens of the longest answer and its end mark.
         held_out: families that are the test's alone; none: every split has all families.
+        train_prompts: size of the training split, where it is not the default one.
         rare: families of which training has one problem for `COMMON` of any other; validation and
             test have as many of each.
     """
@@ -57,7 +58,13 @@ class Suite:
     vocabulary: tuple[str, ...]
     max_completion_tokens: int
     held_out: frozenset[str] = frozenset()
+    train_prompts: int = DEFAULT_SIZES["train"]
     rare: frozenset[str] = frozenset()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Prompts of each split unless asked otherwise."""
+        return DEFAULT_SIZES | {"train": self.train_prompts}
 
     @property
     def collection(self) -> str:
@@ -101,7 +108,7 @@ class Suite:
 
         Args:
             split: ``train``, ``validation`` or ``test``.
-            num_prompts: how many; None is the split's default size, `DEFAULT_SIZES`.
+            num_prompts: how many; None is the split's default, `sizes`.
             seed: of the draw; the default data sets are those of seed 0.
 
         Returns:
@@ -114,7 +121,7 @@ class Suite:
         """
         if split not in DEFAULT_SIZES:
             raise DataError(f"split must be one of {', '.join(DEFAULT_SIZES)}, got {split!r}")
-        num_prompts = DEFAULT_SIZES[split] if num_prompts is None else num_prompts
+        num_prompts = self.sizes[split] if num_prompts is None else num_prompts
         if num_prompts < 1:
             raise DataError(f"num_prompts must be >= 1, got {num_prompts}")
         rows: dict[str, dict] = {}
