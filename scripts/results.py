@@ -199,13 +199,13 @@ def page() -> str:
     ]
     studies = sorted(path.parent for path in HERE.glob("*/study.json"))
     lines += aims()
+    lines += headroom()
     lines += questions()
     lines += by_method(studies)
     lines += screened()
     for folder in studies:
         lines += study_section(folder)
     lines += took(studies)
-    lines += headroom()
     if step := measured("step"):
         lines += [
             "## Cost of the hooks",
