@@ -78,8 +78,8 @@ def aims() -> list[str]:
         f"own {passed}",
         "gains by five times the rollouts (headroom, below; one seed).",
         "",
-        *table(["on", "prompt: +10%?", "rollout: +10%?", f"{DEFAULT}: +15%?", f"its {mean} not down",
-                "its worst family up", "GRPO, 5x budget"], elsewhere),
+        *table(["on", "prompt: +10%?", "rollout: +10%?", f"{DEFAULT}: +15%?",
+                f"its {mean} not down", "its worst family up", "GRPO, 5x budget"], elsewhere),
     ]  # fmt: skip
 
 

@@ -33,6 +33,8 @@ from gdro.lab.compare.table import study_page
 README = Path(__file__).parents[1] / "README.md"
 FEWEST = 4
 """Seeds of a study that a table of methods takes up."""
+ONCE = "once"
+"""The study in which every prompt is seen once."""
 LIMITS = HERE / "limits.yaml"
 """When a method fails: written by hand, from the studies beside it."""
 
@@ -283,6 +285,15 @@ def in_short() -> str:
     said += (
         f"At GRPO's it reaches\nGRPO's final pass@{own['k']} there with {needs} of its rollouts "
         "([curves](docs/results/curves/results.md)).\n\n"
+    )
+    (once,) = suites_of(ONCE).values()
+    level, look = (once["methods"][m]["difference"][f"pass@{once['k']}"]
+                   for m in ("rollout_level", "second_look_level"))  # fmt: skip
+    said += (
+        "Where every prompt is seen once, the default is GRPO. With levels known beforehand "
+        f"(`difficulty.level_column`)\nRollout-GDRO has pass@{once['k']} {cell(level)} there, and "
+        f"with a second look (`second_look`) {cell(look)} ([once](docs/results/once/results.md), "
+        f"{len(once['seeds'])} seeds).\n\n"
     )
     said += "\n".join(elsewhere_in_short()).rstrip()
     block = re.compile(r"(<!-- results -->\n).*(<!-- /results -->)", re.S)
