@@ -51,6 +51,20 @@ def test_every_preset_runs_within_its_budget_and_repeats_itself(name):
         assert spent == runs[0]["trained"] == budget
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"prompt.eta": 3.0}, {"prompt.beta": 0.5}, {"rollout.bandit_eta": 3.0},
+     {"rollout.bandit_beta": 0.5}, {"rollout.price_alpha": 0.5}],
+)  # fmt: skip
+def test_on_policy_no_rate_of_the_papers_preset_acts(change):
+    """Its surrogate is zero there (method D6); only what tells prompts apart is left."""
+    training = replace(SHORT, steps=40)
+    plain, changed = (simulate(method("paper", c), SMALL, training, 0) for c in ({}, change))
+    assert without_time(plain) == without_time(changed)
+    bins = simulate(method("paper", {"difficulty.bins": 3}), SMALL, training, 0)
+    assert without_time(plain) != without_time(bins)
+
+
 def test_weights_change_what_is_learnt_and_nothing_else():
     changes = ({}, {"prompt.weigh": "gdro"})
     runs = [simulate(method("grpo", c), SMALL, SHORT, 0) for c in changes]
