@@ -223,7 +223,8 @@ class GDROTrainer(GRPOTrainer):
     def _generate(self, *args: Any, **kwargs: Any) -> Any:
         started, training = time.perf_counter(), self.model.training
         output = super()._generate(*args, **kwargs)
-        self.model.train(training)  # continuous batching leaves it on, in evaluation too
+        if self.model.training != training:  # continuous batching leaves it on, in evaluation too
+            self.model.train(training)
         if training:
             self._lengths = lengths_of(output[1], output[2])
             self._seconds["generation"] += time.perf_counter() - started
