@@ -276,9 +276,10 @@ def in_short() -> str:
         lead = f"On `{suite}`, a harder mix, at the same learning rate, not tuned on it:"
         said += "\n".join(["\n", lead, "", *gains(block)]).rstrip()
     (own,) = suites_of(TUNED[0]).values()
+    rate = measured(f"{TUNED[0]}/study")["methods"][DEFAULT]["settings"]["learning_rate"]
     gap = own["methods"][DEFAULT]["difference"][f"pass@{own['k']}"]["relative"]
     said += (
-        f"\n\nAt its own tuned learning rate (1.2e-3, one seed) `{DEFAULT}` has pass@{own['k']} "
+        f"\n\nAt its own tuned learning rate ({rate}, one seed) `{DEFAULT}` has pass@{own['k']} "
         f"{gap['mean']:+.1%} [{gap['low']:+.1%}, {gap['high']:+.1%}] on the first mix. "
     )
     needs = reached(suites_of(CURVES)["arithmetic"]["methods"][DEFAULT])

@@ -114,3 +114,16 @@ def weights(trainer: Any) -> dict[str, torch.Tensor]:
 
 def same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def check_old_logps(trainer: Any, output: dict[str, Any]) -> None:
+    """That a batch's old log-probabilities are those of the policy as it is."""
+    ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
+    mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
+    size = output["completion_ids"].shape[1]
+    with torch.no_grad():
+        logps = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, size)[0]
+    held = output["completion_mask"].bool()
+    torch.testing.assert_close(
+        logps[held], output["old_per_token_logps"][held], atol=1e-4, rtol=1e-3
+    )

@@ -12,7 +12,7 @@ from gdro.core.errors import UnsupportedError
 from gdro.core.trace import read_trace
 from gdro.trainers.trl.rounds import Rounds, padded_size
 
-from .conftest import make_trainer, prompts, rare, same_weights, weights
+from .conftest import check_old_logps, make_trainer, prompts, rare, same_weights, weights
 
 GRPO = {"gdro_preset": "grpo"}
 SURPLUS = {
@@ -131,15 +131,7 @@ def test_rounds_train_on_the_rollouts_that_they_say(
         weighted = output["gdro_raw_advantages"] * torch.tensor(plan.weight_P[slots]).float()
         torch.testing.assert_close(output["advantages"], weighted)
         assert output["num_items_in_batch"] == output["completion_mask"].sum()
-        full = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
-        mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
-        size = output["completion_ids"].shape[1]
-        with torch.no_grad():
-            logps = trainer._get_per_token_logps_and_entropies(trainer.model, full, mask, size)[0]
-        held = output["completion_mask"].bool()
-        torch.testing.assert_close(
-            logps[held], output["old_per_token_logps"][held], atol=1e-4, rtol=1e-3
-        )
+        check_old_logps(trainer, output)
         logged = trainer._logs
         assert list(logged["prompt"]) == meant
         assert list(logged["completion"]) == said

@@ -9,7 +9,7 @@ import torch
 
 from gdro.core.errors import ConfigError
 
-from .conftest import make_trainer, parity, prompts, rare, same_weights, weights
+from .conftest import check_old_logps, make_trainer, parity, prompts, rare, same_weights, weights
 
 REPLAY: dict[str, Any] = {
     "gdro_preset": "replay",
@@ -114,15 +114,7 @@ def test_a_success_stands_in_where_two_rounds_had_none(model: str, tmp_path: Pat
                 kept[prompt_id] = right[-1]
             raw = (rewards[mine] - rewards[mine].mean()) / (rewards[mine].std(ddof=1) + 1e-4)
             np.testing.assert_allclose(output["advantages"][mine], raw, atol=1e-5)
-        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
-        mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
-        size = output["completion_ids"].shape[1]
-        with torch.no_grad():
-            logps = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, size)[0]
-        held = output["completion_mask"].bool()
-        torch.testing.assert_close(
-            logps[held], output["old_per_token_logps"][held], atol=1e-4, rtol=1e-3
-        )
+        check_old_logps(trainer, output)
         return output
 
     trainer._generate_and_score_completions = scoring
