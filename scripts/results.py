@@ -73,6 +73,7 @@ def by_method(studies: list[Path]) -> list[str]:
     head = ["method", "on", "seeds", "pass@8", "mean@8", "worst family", "rollouts", "tokens"]
     rows, limits = [], yaml.safe_load(LIMITS.read_text())
     shown: dict[tuple[str, str], set[float]] = {}
+    compared: set[tuple[str, tuple[float, ...], tuple[float, ...]]] = set()
     blocks = [
         (folder, suite, block)
         for folder in studies
@@ -87,9 +88,11 @@ def by_method(studies: list[Path]) -> list[str]:
             base = block["methods"][block["baseline"]]
             for name, found in block["methods"].items():
                 scores = set(found["mean@8"]) - shown.setdefault((name, suite), set())
-                if name == block["baseline"] or not scores:
+                pair = (suite, tuple(found["mean@8"]), tuple(base["mean@8"]))
+                if name == block["baseline"] or not scores or pair in compared:
                     continue  # runs of another study, shown again
                 shown[name, suite] |= scores
+                compared.add(pair)
                 gains = [relative(gap, base[m]) for m, gap in found["difference"].items()]
                 again = curves["methods"].get(name, {}) if folder.name == MAIN else {}
                 tokens = sum(found["tokens"]) / sum(base["tokens"])

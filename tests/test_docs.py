@@ -30,6 +30,17 @@ def test_none_of_the_rollouts_is_a_share_of_them(monkeypatch) -> None:
     assert reached({"reaches": {"share": None, "low": None, "high": None}}) == ""
 
 
+def test_a_run_is_told_of_once_whatever_a_study_calls_it(monkeypatch) -> None:
+    """Under "By method"; studies that show it again have it in their own tables."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    from results import HERE, by_method
+
+    found = by_method(sorted(path.parent for path in HERE.glob("*/study.json")))
+    rows = [line.split(" | ") for line in found if line.startswith("| **")]
+    told = [(row[1].split()[0], *row[2:]) for row in rows]
+    assert len(set(told)) == len(told) > 50
+
+
 def test_the_loop_of_the_readme_runs() -> None:
     text = (ROOT / "README.md").read_text()
     loop = next(
