@@ -30,6 +30,24 @@ def test_none_of_the_rollouts_is_a_share_of_them(monkeypatch) -> None:
     assert reached({"reaches": {"share": None, "low": None, "high": None}}) == ""
 
 
+def test_the_aims_are_said_as_the_table_has_them(monkeypatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    from verdict import Reached, elsewhere_in_words, in_words
+
+    yes, no = "yes: +12.0% [+7.0%, +17.0%]", "**no**: +1.0% [-7.0%, +9.0%]"
+    cells = {"a": [yes, yes], "b": [no, yes], "c": [no, no], "d": ["", yes], "e": ["", no],
+             "f": ["", ""], "g": [yes, yes]}  # fmt: skip
+    found = [Reached("worst", name, "worst family up", own) for name, own in cells.items()]
+    (line,) = (line for line in in_words(found, 8) if "worst family" in line)
+    assert line.endswith(
+        ": a and g on both mixes; b on the harder mix alone; c on neither mix; "
+        "d on the harder mix; e not on the harder mix."
+    )
+    said = elsewhere_in_words({"a": {"x": yes, "y": no}, "b": {"x": no}}, ["y", "z"], 8)
+    assert "`a` on x; `b` nowhere" in said[0]
+    assert "On y and z GRPO" in said[0]
+
+
 def test_a_run_is_told_of_once_whatever_a_study_calls_it(monkeypatch) -> None:
     """Under "By method"; studies that show it again have it in their own tables."""
     monkeypatch.syspath_prepend(ROOT / "scripts")
