@@ -153,7 +153,9 @@ def screened() -> list[str]:
         "gains over GRPO, enough to see what is far off (a run's score has a standard deviation of",
         "about .03). Methods that generate in rounds (`dapo`, `reinforce_ada`) take fewer steps at",
         "the same rollouts. In `screening`, `prompt` and `joint` only weigh; in `fresh`, `default`",
-        "is `joint_replay`.",
+        "is `joint_replay`. Methods that do not stand by method above (`per_prompt`, `pass_at_k`,",
+        "`rollout_signal`, `rollout_neyman`, draws alone as in `sample`, and more) have these rows",
+        "only: two seeds show what is far off here, and do not say when a method fails.",
         "",
     ]
     rows: list[list[str]] = []

@@ -59,6 +59,17 @@ def test_a_run_is_told_of_once_whatever_a_study_calls_it(monkeypatch) -> None:
     assert len(set(told)) == len(told) > 50
 
 
+def test_every_method_by_name_has_its_limits() -> None:
+    """docs/results/README.md: no row under "By method" without a word of when it fails."""
+    text = (ROOT / "docs" / "results" / "README.md").read_text()
+    section = text.partition("## By method")[2].partition("\n## ")[0]
+    rows = set(re.findall(r"^\| \*\*(\w+)\*\*", section, re.M))
+    said = {
+        n for names in re.findall(r"^\* \*\*(.+?)\*\*:", section, re.M) for n in names.split(", ")
+    }
+    assert rows == said
+
+
 def test_the_loop_of_the_readme_runs() -> None:
     text = (ROOT / "README.md").read_text()
     loop = next(
