@@ -73,6 +73,7 @@ def by_method(studies: list[Path]) -> list[str]:
     head = ["method", "on", "seeds", "pass@8", "mean@8", "worst family", "rollouts", "tokens"]
     rows, limits = [], yaml.safe_load(LIMITS.read_text())
     shown: dict[tuple[str, str], set[float]] = {}
+    over: dict[str, float] = {}  # most rollouts of a run, as a part of the baseline's
     compared: set[tuple[str, tuple[float, ...], tuple[float, ...]]] = set()
     blocks = [
         (folder, suite, block)
@@ -93,6 +94,8 @@ def by_method(studies: list[Path]) -> list[str]:
                     continue  # runs of another study, shown again
                 shown[name, suite] |= scores
                 compared.add(pair)
+                most = max(found["rollouts"]) / max(base["rollouts"]) - 1
+                over |= {name: max(most, over.get(name, 0.0))} if most > 0 else {}
                 gains = [relative(gap, base[m]) for m, gap in found["difference"].items()]
                 again = curves["methods"].get(name, {}) if folder.name == MAIN else {}
                 tokens = sum(found["tokens"]) / sum(base["tokens"])
@@ -104,15 +107,17 @@ def by_method(studies: list[Path]) -> list[str]:
                              str(len(block["seeds"])), gains[1], gains[0], *gains[2:],
                              reached(found | again), f"{tokens:.3f}"])  # fmt: skip
     said = [f"* **{name}**: {words}" for name, words in limits.items()]
+    more = ", ".join(f"`{name}` up to {part:.1%} more" for name, part in over.items())
     return [
         "## By method",
         "",
-        "Gain over each study's own GRPO at equal rollouts, relative, with its 95% interval over",
-        "seeds; rollouts: to reach GRPO's final pass@8, where curves were taken; tokens generated,",
-        "relative to GRPO's. Intervals are not corrected for multiple comparisons: of twenty true",
-        "zeros, one would look significant by chance. Studies of one suite at",
-        "the same seeds share GRPO's runs, so their gains are not independent. In `reference` GRPO",
-        "has a reference model too; `curves` has the same runs against GRPO without one.",
+        f"Gain over each study's own GRPO at equal rollouts{f' ({more})' if more else ''},",
+        "relative, with its 95% interval over seeds; rollouts: to reach GRPO's final pass@8, where",
+        "curves were taken; tokens generated, relative to GRPO's. Intervals are not corrected for",
+        "multiple comparisons: of twenty true zeros, one would look significant by chance. Studies",
+        "of one suite at the same seeds share GRPO's runs, so their gains are not independent. In",
+        "`reference` GRPO has a reference model too; `curves` has the same runs against GRPO",
+        "without one.",
         "",
         *table(head, sorted(rows)),
         "When it fails, and what it costs:",
