@@ -195,7 +195,9 @@ def took(studies: list[Path]) -> list[str]:
         f"{len(runs)} runs of {rollouts / 1e6:.0f} million rollouts and {tokens / 1e6:.0f} million "
         f"generated tokens: {hours / 3600:.0f} hours of training by the clock, one core a run and",
         "another run beside it. Runs made again with the same scores count once; headroom and",
-        "scouting are not in it.",
+        "scouting are not in it. Early runs did not record the tokens that they trained on, which",
+        "the studies' tables leave blank; where nothing is screened or recalled (with all methods",
+        "but `dapo`, `reinforce_ada` and those with the memory) they are the tokens generated.",
         "",
     ]
 
