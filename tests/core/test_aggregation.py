@@ -48,6 +48,14 @@ def test_h_has_the_published_ratios_and_its_limits():
     assert limit == pytest.approx(1 / np.sqrt(0.21), rel=1e-3)
 
 
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.8])
+def test_what_a_group_lacks_of_the_limit_falls_as_one_over_n(p):
+    """docs/method.md, why a power: so `progress` and `hard_first` minimise a sum of a / n."""
+    n, var = 1600, p * (1 - p)
+    lack = n * (var**-0.5 - gradient_scale(np.array([n]), np.array([p]))[0])
+    assert lack == pytest.approx((1 + 4 * var) / (8 * var**1.5), rel=3e-3)
+
+
 def test_h_is_symmetric_and_grows_with_n():
     p = np.linspace(0, 1, 41)
     h = np.array([gradient_scale(np.full(41, n), p) for n in range(2, 25)])
