@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from benchmarks import headroom
 from benchmarks.mechanism import __main__ as command
 from benchmarks.mechanism import frozen, noiseless, traces
@@ -233,6 +234,47 @@ def test_regret_plays_the_mixture_of_before_the_step() -> None:
     found = traces.regret(trace([[1, 0], [1, 0], [None, 0]], [[1, 0], [0, 1], [1, 0]]))
     assert found["rounds"] == 3
     assert found["regret"] == pytest.approx((3 - (0.5 + 1 + 0)) / 3)  # bin a keeps its error
+
+
+@pytest.mark.parametrize(
+    ("method", "aggregation", "name"),
+    [
+        ("rollout", "rollout", "rollout"),
+        ("rollout, changed", "rollout", "rollout_exp3p"),
+        ("rollout, changed", "neutral", "exp3p, neutral"),
+    ],
+)
+def test_a_changed_preset_has_the_name_of_its_run(method, aggregation, name) -> None:
+    config = {"rollout": {"allocator": "exp3p", "aggregation": aggregation}}
+    header = {"method": method, "config": config}
+    run = Path("rollout_exp3p-seed10")
+    found = traces.method_of(Trace(header=header, records=[]), run)
+    assert found == name
+
+
+def test_runs_are_read_by_themselves_or_by_folder(tmp_path, monkeypatch) -> None:
+    """And only an adversary that plays on errors has a regret in them."""
+    for name, signal in (("a", "error"), ("b", "surrogate"), ("c", "error")):
+        run = tmp_path / name
+        run.mkdir()
+        recipe = {"max_steps": 2, "learning_rate": 8e-4, "dataset_name": "arithmetic"}
+        (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+        config = {
+            "rollout": {"aggregation": "rollout"}, "replay": {"successes": False},
+            "prompt": {"weigh": "gdro", "signal": signal},
+        }  # fmt: skip
+        (run / "trace.jsonl").write_text(json.dumps({"method": name, "config": config}))
+    monkeypatch.setattr(
+        traces,
+        "read_trace",
+        lambda file: Trace(header=json.loads(file.read_text()), records=[{}, {}]),
+    )
+    monkeypatch.setattr(traces, "of_trace", lambda trace: {"wse": 0.0})
+    monkeypatch.setattr(traces, "regret", lambda trace: {"regret": 0.5})
+    assert list(traces.recorded([tmp_path / "a", tmp_path / "b"])["traces"]) == ["a", "b"]
+    found = traces.recorded([tmp_path])
+    assert list(found["traces"]) == ["a", "b", "c"]
+    assert list(found["regret"]) == ["a", "c"]
 
 
 def test_the_page_is_what_its_numbers_give() -> None:

@@ -3,7 +3,8 @@
     gdro train arithmetic --gdro_preset grpo --save_steps 50 --save_total_limit 4 \\
         --output_dir RUNS/grpo                       (and rollout, joint)
     python -m benchmarks.mechanism measure --runs RUNS --out DIR --traces RUNS STUDY/runs
-    python -m benchmarks.mechanism traces --traces STUDY/runs    what more recorded runs say
+    python -m benchmarks.mechanism traces --traces STUDY/runs OTHER/runs/METHOD-seed*
+                                                     what more recorded runs say
     python -m benchmarks.mechanism page      again, from docs/results/mechanism.json
 
 Success rates and their gradients are exact (`frozen`), the spread of gradients is that of
@@ -166,7 +167,9 @@ def main() -> None:
     parser.add_argument("what", choices=["measure", "traces", "page"])
     parser.add_argument("--runs", type=Path, help="folder of the runs grpo, rollout, joint")
     parser.add_argument("--out", type=Path, help="folder of the finished parts")
-    parser.add_argument("--traces", nargs="+", type=Path, default=[], help="folders of runs")
+    parser.add_argument(
+        "--traces", nargs="+", type=Path, default=[], help="runs, or folders of them"
+    )
     parser.add_argument(
         "--only", choices=["moments", "directions", "training", "all"], default="all"
     )

@@ -11,6 +11,7 @@ from benchmarks.mechanism.words import (
     noise,
     number,
     percent,
+    side,
     span,
 )
 
@@ -253,7 +254,7 @@ def allocation(r: Report) -> list[str]:
 
 def recorded(r: Report) -> list[str]:
     rows = []
-    for name, x in r["traces"].items():
+    for name, x in sorted(r["traces"].items()):
         rows.append([
             name, str(x["wse"]["runs"]), percent(x["wse_prompts"]), percent(x["varproxy_prompts"]),
             percent(x["wse"]), percent(x["varproxy"]), number(x["slope"]["mean"]),
@@ -274,13 +275,20 @@ def recorded(r: Report) -> list[str]:
     ]  # fmt: skip
     names = [f"{n}: {k}" for n in ("best", "square-root law", "hard_first 2")
              for k in ("WSE", "VarProxy")]  # fmt: skip
+    paper, bandit, rule = (
+        side(r["traces"][name]["wse_prompts"]) for name in ("paper", "rollout_exp3p", "rollout")
+    )
     return [
         "## WSE and VarProxy of recorded runs",
         "",
         "Finished runs at the recipe's learning rate, relative to uniform by the monitor's own "
-        "v_b, mean over steps; 95% t intervals over runs. The paper reports WSE 23–37% below "
-        "uniform.",
-        "With shares of prompts, as the paper has it, hard_first is *above*; the trace logs "
+        "v_b, mean over steps; 95% t intervals over runs.",
+        "The paper reports WSE 23–37% below uniform. With shares of prompts, as the paper has it, "
+        f"preset `paper` is {paper},",
+        f"its bandit paid for mixed groups (`rollout_exp3p`) {bandit}, and hard_first (`rollout`) "
+        f"{rule}. On policy the",
+        "losses that `paper` looks at are zero (see the proxies), so that price and budget alone "
+        "decide its counts. The trace logs",
         "shares of what the aggregation averages, under",
         "which VarProxy cannot move where rollouts count alike. Lead-lag: mean bin index of "
         "weights (of rollouts) minus the data's, < 0 is harder;",
@@ -331,7 +339,7 @@ def adversary(r: Report) -> list[str]:
         [name, str(x["runs"]), f"{x['eta']:g}", f"{x['rounds']:.0f}", number(x["regret"], ".3f"),
          number(x["uniform"], ".3f"), number(x["bound"]), number(x["hedge"], ".3f"),
          number(x["hedge_bound"], ".3f"), number(x["entropy"])]
-        for name, x in r["regret"].items()
+        for name, x in sorted(r["regret"].items())
     ]  # fmt: skip
     return [
         "## Regret of the adversary",

@@ -30,12 +30,13 @@ def interval(gaps: Sequence[float]) -> dict[str, Any]:
     return {"mean": gap.mean, "low": gap.low, "high": gap.high, "runs": gap.pairs}
 
 
-def method_of(trace: Trace) -> str:
-    """The preset; or allocator and aggregation, where rollouts do not count alike."""
-    rollout = trace.header["config"]["rollout"]
-    if rollout["aggregation"] == "rollout":
-        return trace.header["method"]
-    return f"{rollout['allocator']}, {rollout['aggregation']}"
+def method_of(trace: Trace, run: Path) -> str:
+    """The preset; of a changed one the method that names the run; or allocator and aggregation,
+    where rollouts do not count alike."""
+    rollout, method = trace.header["config"]["rollout"], trace.header["method"]
+    if rollout["aggregation"] != "rollout":
+        return f"{rollout['allocator']}, {rollout['aggregation']}"
+    return run.name.partition("-seed")[0] if method.endswith(", changed") else method
 
 
 def of_trace(trace: Trace) -> dict[str, float]:
@@ -127,27 +128,32 @@ def of_runs(runs: Path, folders: list[Path]) -> dict[str, Any]:
 
     Args:
         runs: Folder of the runs whose checkpoints are measured.
-        folders: Folders of more runs; one level below them are the runs.
+        folders: More runs, or folders of them.
     """
     stages = {stage: near(runs / run, low, high) for stage, (run, low, high) in NEAR.items()}
     return {"near": stages} | recorded(folders)
 
 
 def recorded(folders: list[Path]) -> dict[str, Any]:
-    """What is read of the runs in folders; those of another suite than the recipe's say so."""
+    """What is read of runs, or of all in a folder; those of another suite than the recipe's say so.
+
+    An adversary that does not play on errors has no regret in them.
+    """
     rows: dict[str, list[dict[str, float]]] = defaultdict(list)
     regrets: dict[str, list[dict[str, float]]] = defaultdict(list)
     memory: dict[str, list[dict[str, float]]] = defaultdict(list)
-    for file in sorted(f for folder in folders for f in folder.glob("*/trace.jsonl")):
+    files = (f for x in folders for f in (*x.glob("trace.jsonl"), *x.glob("*/trace.jsonl")))
+    for file in sorted(files):
         recipe = yaml.safe_load((file.parent / "recipe.yaml").read_text())
         trace = read_trace(file)
         finished = len(trace.records) == recipe["max_steps"]
         if not finished or float(recipe["learning_rate"]) != LEARNING_RATE:
             continue
-        method, suite = method_of(trace), recipe["dataset_name"]
+        method, suite = method_of(trace, file.parent), recipe["dataset_name"]
         name = method if suite == "arithmetic" else f"{method}, {suite.partition('/')[2]}"
         rows[name].append(of_trace(trace))
-        if trace.header["config"]["prompt"]["weigh"] == "gdro":
+        prompt = trace.header["config"]["prompt"]
+        if prompt["weigh"] == "gdro" and prompt["signal"] == "error":
             regrets[name].append(regret(trace))
         if trace.header["config"]["replay"]["successes"]:
             memory[name].append(replayed(file.parent))

@@ -31,6 +31,12 @@ def effect(score: str, found: dict[str, Any]) -> str:
     return f"{said} {score}{more} ({gain(found)})"
 
 
+def side(found: dict[str, Any]) -> str:
+    """What an interval of a relative difference allows to say."""
+    said = "above" if found["low"] > 0 else "below" if found["high"] < 0 else None
+    return f"{said or 'not significantly different'} ({percent(found)})"
+
+
 def span(values: list[float | None], form: str = ".2f") -> str:
     known = [v for v in values if v is not None]
     return f"{min(known):{form}} to {max(known):{form}}" if known else "–"
