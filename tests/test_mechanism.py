@@ -262,6 +262,7 @@ def test_runs_are_read_by_themselves_or_by_folder(tmp_path, monkeypatch) -> None
         config = {
             "rollout": {"aggregation": "rollout"}, "replay": {"successes": False},
             "prompt": {"weigh": "gdro", "signal": signal},
+            "difficulty": {"source": "online", "k": 1},
         }  # fmt: skip
         (run / "trace.jsonl").write_text(json.dumps({"method": name, "config": config}))
     monkeypatch.setattr(
@@ -273,6 +274,7 @@ def test_runs_are_read_by_themselves_or_by_folder(tmp_path, monkeypatch) -> None
     monkeypatch.setattr(traces, "regret", lambda trace: {"regret": 0.5})
     assert list(traces.recorded([tmp_path / "a", tmp_path / "b"])["traces"]) == ["a", "b"]
     found = traces.recorded([tmp_path])
+    assert found["traces"]["a"]["bins"] == "pass@1"
     assert list(found["traces"]) == ["a", "b", "c"]
     assert list(found["regret"]) == ["a", "c"]
 

@@ -260,12 +260,12 @@ def recorded(r: Report) -> list[str]:
             percent(x["wse"]), percent(x["varproxy"]), number(x["slope"]["mean"]),
             f"{x['n_hardest']['mean']:.1f} / {x['n_easiest']['mean']:.1f}",
             number(x["mixed_fraction"]["mean"], ".3f"), number(x["lead_lag"]["mean"], "+.2f"),
-            number(x["rollout_lead_lag"]["mean"], "+.2f"),
+            number(x["rollout_lead_lag"]["mean"], "+.2f"), x["bins"],
         ])  # fmt: skip
     columns = [
         "runs of", "runs", "WSE", "VarProxy", "WSE as logged", "VarProxy as logged",
         "slope log n, log v", "n hardest / easiest bin", "mixed", "lead-lag of weights",
-        "lead-lag of rollouts",
+        "lead-lag of rollouts", "bins of",
     ]  # fmt: skip
     measured = [
         [stage, *(f"{x['allocation']['std, neutral'][name][key] - 1:+.0%}"
@@ -292,7 +292,9 @@ def recorded(r: Report) -> list[str]:
         "shares of what the aggregation averages, under",
         "which VarProxy cannot move where rollouts count alike. Lead-lag: mean bin index of "
         "weights (of rollouts) minus the data's, < 0 is harder;",
-        "weights of 1 are level over bins, so GRPO's own is the data's distance from a level mix.",
+        "weights of 1 are level over bins, so GRPO's own is the data's distance from a level mix. "
+        "Only rows with the same bins and",
+        "the same mix compare: a prompt's bin of pass@1 is never above its bin of pass@8.",
         "",
         *table(columns, rows),
         "The same with measured variances (std-scaled, `neutral`), bins of true pass@8:",

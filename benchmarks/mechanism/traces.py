@@ -39,6 +39,13 @@ def method_of(trace: Trace, run: Path) -> str:
     return run.name.partition("-seed")[0] if method.endswith(", changed") else method
 
 
+def bins_of(trace: Trace) -> str:
+    """What the bins of a run are made of: pass@k, or a column."""
+    difficulty = trace.header["config"]["difficulty"]
+    online = difficulty["source"] == "online"
+    return f"pass@{difficulty['k']}" if online else difficulty["source"]
+
+
 def of_trace(trace: Trace) -> dict[str, float]:
     """Means over the steps where the quantity is defined."""
     found: dict[str, Any] = defaultdict(list)
@@ -142,6 +149,7 @@ def recorded(folders: list[Path]) -> dict[str, Any]:
     rows: dict[str, list[dict[str, float]]] = defaultdict(list)
     regrets: dict[str, list[dict[str, float]]] = defaultdict(list)
     memory: dict[str, list[dict[str, float]]] = defaultdict(list)
+    bins: dict[str, str] = {}
     files = (f for x in folders for f in (*x.glob("trace.jsonl"), *x.glob("*/trace.jsonl")))
     for file in sorted(files):
         recipe = yaml.safe_load((file.parent / "recipe.yaml").read_text())
@@ -152,13 +160,14 @@ def recorded(folders: list[Path]) -> dict[str, Any]:
         method, suite = method_of(trace, file.parent), recipe["dataset_name"]
         name = method if suite == "arithmetic" else f"{method}, {suite.partition('/')[2]}"
         rows[name].append(of_trace(trace))
+        bins[name] = bins_of(trace)
         prompt = trace.header["config"]["prompt"]
         if prompt["weigh"] == "gdro" and prompt["signal"] == "error":
             regrets[name].append(regret(trace))
         if trace.header["config"]["replay"]["successes"]:
             memory[name].append(replayed(file.parent))
     return {
-        "traces": _means(rows),
+        "traces": {name: {"bins": bins[name]} | row for name, row in _means(rows).items()},
         "memory": _means(memory),
         "regret": {
             name: {"runs": len(own)}
