@@ -340,7 +340,7 @@ def adversary(r: Report) -> list[str]:
     rows = [
         [name, str(x["runs"]), f"{x['eta']:g}", f"{x['rounds']:.0f}", number(x["regret"], ".3f"),
          number(x["uniform"], ".3f"), number(x["bound"]), number(x["hedge"], ".3f"),
-         number(x["hedge_bound"], ".3f"), number(x["entropy"])]
+         number(x["hedge_bound"], ".3f"), number(x["entropy"]), r["traces"][name]["bins"]]
         for name, x in sorted(r["regret"].items())
     ]  # fmt: skip
     return [
@@ -351,10 +351,12 @@ def adversary(r: Report) -> list[str]:
         "a level mix, Hedge with cumulative sums on the same errors, and both bounds "
         "(`gdro.core.theory`). On errors in [0, 1] the moving",
         "average leans to the hardest bins without settling on one: that is its design, and its "
-        "bound is loose. `joint` here weighed and did not draw.",
+        "bound is loose. `prompt`, `joint` and `joint_replay` draw",
+        "and weigh, the others only weigh: `joint, weights only` is that preset as it was before "
+        "it drew.",
         "",
         *table(["runs of", "runs", "eta", "rounds", "regret", "level mix", "bound", "Hedge",
-                "its bound", "entropy of q, nats"], rows),
+                "its bound", "entropy of q, nats", "bins of"], rows),
     ]  # fmt: skip
 
 
