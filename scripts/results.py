@@ -23,6 +23,7 @@ from costs import controller, verl_driver
 from questions import cell, questions
 from raw import HERE, measured, suites_of
 from rich.console import Console
+from scipy.stats import spearmanr
 
 from gdro.lab.compare.analyse import analyse
 from gdro.lab.compare.command import write_results
@@ -33,6 +34,8 @@ from gdro.lab.compare.table import study_page
 README = Path(__file__).parents[1] / "README.md"
 FEWEST = 4
 """Seeds of a study that a table of methods takes up."""
+MANY = 8
+"""Seeds of the methods whose gains are ranked."""
 ONCE = "once"
 """The study in which every prompt is seen once."""
 LIMITS = HERE / "limits.yaml"
@@ -72,6 +75,7 @@ def by_method(studies: list[Path]) -> list[str]:
     """
     head = ["method", "on", "seeds", "pass@8", "mean@8", "worst family", "rollouts", "tokens"]
     rows, limits = [], yaml.safe_load(LIMITS.read_text())
+    ranked: dict[tuple[str, str], list[float]] = {}
     shown: dict[tuple[str, str], set[float]] = {}
     over: dict[str, float] = {}  # most rollouts of a run, as a part of the baseline's
     compared: set[tuple[str, tuple[float, ...], tuple[float, ...]]] = set()
@@ -80,6 +84,7 @@ def by_method(studies: list[Path]) -> list[str]:
         for folder in studies
         for suite, block in json.loads((folder / "results.json").read_text())["suites"].items()
     ]
+    (frozen,) = suites_of(MAIN)
     (curves,) = suites_of(CURVES).values()  # the same runs as in MAIN, with curves
     first = (MAIN, HARDER)  # of studies that show the same runs
     blocks.sort(key=lambda found: (found[0].name not in first, -len(found[2]["seeds"])))
@@ -97,6 +102,9 @@ def by_method(studies: list[Path]) -> list[str]:
                 most = max(found["rollouts"]) / max(base["rollouts"]) - 1
                 over |= {name: max(most, over.get(name, 0.0))} if most > 0 else {}
                 gains = [relative(gap, base[m]) for m, gap in found["difference"].items()]
+                if suite == frozen and len(block["seeds"]) >= MANY:
+                    both = (f"{m}@{block['k']}" for m in ("mean", "worst_family_mean"))
+                    ranked[name, folder.name] = [found["difference"][m]["mean"] for m in both]
                 again = curves["methods"].get(name, {}) if folder.name == MAIN else {}
                 tokens = sum(found["tokens"]) / sum(base["tokens"])
                 rate = given[name]["settings"].get("learning_rate")
@@ -120,6 +128,12 @@ def by_method(studies: list[Path]) -> list[str]:
         "without one.",
         "",
         *table(head, sorted(rows)),
+        "Does the worst family gain with the average? The rank correlation of the gains in mean@8",
+        f"and in the worst family is {spearmanr([*ranked.values()])[0]:.2f} over "
+        f"{len({name for name, _ in ranked})} methods ({len(ranked)} rows) with {MANY}",
+        "seeds or more on the frozen mix. They share GRPO's runs, and the worst family is part of",
+        "the average.",
+        "",
         "When it fails, and what it costs:",
         "",
         *said,
