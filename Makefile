@@ -2,6 +2,7 @@
 # make test   set up .venv, pass the tests
 # make test-verl     set up .venv-verl, pass the tests on verl and a local Ray (4 minutes)
 # make nightly-verl  the same, all of it (half an hour); writes docs/results/verl.md
+# make results every page of docs/results that its numbers give, with the README's tables
 # make theory measure what the theory bounds, print it beside the bounds
 # make cover  what the tests of the core leave out, by line and branch
 # make mutate which small changes of budgets, adversary, allocators and classifier go unnoticed
@@ -14,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test test-verl nightly-verl theory cover mutate lint type bench setup clean
+.PHONY: demo test test-verl nightly-verl results theory cover mutate lint type bench setup clean
 
 setup: $(READY)
 
@@ -38,6 +39,14 @@ test-verl: $(VERL_READY)
 
 nightly-verl: $(VERL_READY)
 	$(VERL_BIN)/python scripts/nightly_verl.py
+
+results: $(READY)
+	$(BIN)/python scripts/results.py
+	$(BIN)/python benchmarks/forgetting.py > /dev/null
+	$(BIN)/python benchmarks/headroom.py
+	$(BIN)/python benchmarks/verifier.py
+	$(BIN)/python -m benchmarks.mechanism page
+	$(BIN)/python -m benchmarks.simulator --page
 
 theory: $(READY)
 	$(BIN)/pytest tests/theory -vv

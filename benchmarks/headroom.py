@@ -6,6 +6,7 @@ against supervised training on the right answers of the same prompts. One core i
 
     python benchmarks/headroom.py --out DIR
     python benchmarks/headroom.py --out DIR2 --suite worded --model bases/worded --rates 2e-4,4e-4
+    python benchmarks/headroom.py        the pages again, from their numbers
 
 Each run leaves a JSON file in DIR and is not repeated; the table goes to ``docs/results``, named
 after the suite and the model if they are not the ones that come with gdro.
@@ -270,12 +271,16 @@ def markdown(report: dict) -> str:
 def main() -> None:
     """Runs what is missing and writes the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder of the finished runs")
+    parser.add_argument("--out", type=Path, help="folder of the finished runs; else pages only")
     parser.add_argument("--suite", default="arithmetic", choices=sorted(suites.suites()))
     parser.add_argument("--model", type=Path, help="folder of the base model (default: shipped)")
     parser.add_argument("--rates", default=LEARNING_RATES, help=f"default: {LEARNING_RATES}")
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
     options = parser.parse_args()
+    if not options.out:
+        for file in options.results.glob("headroom*.json"):
+            file.with_suffix(".md").write_text(markdown(json.loads(file.read_text())))
+        return
     setting = Setting(
         suite=suites.suites()[options.suite], model=options.model or arithmetic.base_path()
     )

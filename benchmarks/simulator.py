@@ -4,6 +4,7 @@
     gdro simulate --calibrate docs/results/simulator/recorded.json --out fitted
     python -m benchmarks.simulator [--against RESULTS...]
     python -m benchmarks.simulator --speed              runs a minute
+    python -m benchmarks.simulator --page               again, from the results
 
 RESULTS are folders with the raw results of studies/screening.yaml and studies/fresh.yaml; all seeds
 that are there count.
@@ -160,6 +161,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--page", action="store_true")
     parser.add_argument("--against", nargs="+", type=Path, default=[RESULTS / "screening"])
     parser.add_argument("--seeds", type=int, default=24)
     parser.add_argument("--parallel", type=int, default=2)
@@ -169,6 +171,7 @@ def main() -> None:
         found = speed(population, known.parallel)
         print(took(found))
         (OUT / "speed.json").write_text(json.dumps(found, indent=1) + "\n")
+    if known.speed or known.page:
         found = json.loads((OUT / "results.json").read_text())
         OUT.with_suffix(".md").write_text(written(found))
         return

@@ -1,6 +1,7 @@
 """What the verifier gets right and wrong, what it survives, and how long it takes.
 
     python benchmarks/verifier.py DATA_FOLDER [--part cases golds ...]
+    python benchmarks/verifier.py        the page again, from its numbers
 
 DATA_FOLDER holds the problems as JSON lines with the columns prompt and answer,
 some of them gzipped, and verifier_cases.jsonl (gold, prediction, expected, tier). Parts:
@@ -323,7 +324,7 @@ def inspected(pairs: Iterable[tuple[str, str]]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="?", help="without: the page again")
     parts = {"cases": cases, "golds": golds, "respellings": respelled, "attacks": attacked,
              "mutations": mutated, "speed": speed}  # fmt: skip
     parser.add_argument("--part", nargs="+", choices=parts, default=list(parts))
@@ -333,14 +334,14 @@ def main() -> None:
     logging.disable(logging.WARNING)  # math-verify's, one of each timeout, with the whole text
     path = OUT / "verifier.json"
     found = json.loads(path.read_text()) if path.exists() else {}
-    for part in given.part:
+    for part in given.part if given.data else ():
         extra = (given.mutants, given.seed) if part == "mutations" else ()
         found[part] = parts[part](given.data, *extra)
         print("\n".join(page({part: found[part]}).split("\n")[4:]), flush=True)
         if part == "mutations":
             print("\n".join(inspected(found[part].pop("to inspect"))))
         path.write_text(json.dumps(found, indent=1) + "\n")
-        (OUT / "verifier.md").write_text(page(found))
+    (OUT / "verifier.md").write_text(page(found))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What the docs say is what the code does."""
 
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from gdro.lab.recipe import read_settings, resolve
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
 
 
 @pytest.mark.parametrize("script", ["docs", "results"])
@@ -17,6 +19,29 @@ def test_what_is_generated_is_current(script: str) -> None:
     run = [sys.executable, f"scripts/{script}.py", "--check"]
     found = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
+
+
+def test_pages_are_what_their_numbers_give(monkeypatch) -> None:
+    """Those of `make results` that no other test holds."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import forgetting
+    import headroom
+    import verifier
+    from benchmarks import simulator
+
+    def read(name: str) -> dict:
+        return json.loads((RESULTS / name).read_text())
+
+    pages = {
+        file.stem: headroom.markdown(read(file.name)) for file in RESULTS.glob("headroom*.json")
+    }
+    pages["verifier"] = verifier.page(read("verifier.json"))
+    pages["simulator"] = simulator.written(read("simulator/results.json"))
+    found, baseline = forgetting.scored(forgetting.PLACE)
+    methods = [name for name in dict.fromkeys(found["method"]) if name]
+    pages["forgetting"] = forgetting.page(found, baseline, methods)
+    for name, text in pages.items():
+        assert (RESULTS / f"{name}.md").read_text() == text, name
 
 
 def test_none_of_the_rollouts_is_a_share_of_them(monkeypatch) -> None:
