@@ -361,7 +361,8 @@ def page(found: dict, seeds: int) -> str:
         "rollouts, a number drawn from 2..12, or what the controller's `hard_first` allots (mean "
         f"4) from the classifier's own posterior. Success rates: {named}. The Bayes ceiling sees "
         "the same outcomes, knows the population and how it moves, and picks the best bin for each "
-        "column. The study repeats this on real checkpoints, as *group separation quality*.",
+        "column. On real checkpoints, whose success rates are known exactly: [online bin against "
+        "the truth](mechanism.md#online-bin-against-the-truth).",
         "",
         "*Exact*, *within one* and *bins off* (mean distance): after 5 visits. *Hardest found*: "
         "share of bin 0's prompts that are there after 20. *Moves a visit*: visits 7 to 20. "
