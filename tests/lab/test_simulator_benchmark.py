@@ -96,3 +96,15 @@ def test_parts_are_judged_apart_and_only_at_equal_rollouts():
 def test_the_default_population_is_what_the_calibration_found():
     file = Path(FILE).with_name("population.json")
     assert json.loads(json.dumps(vars(Population()))) == json.loads(file.read_text())
+
+
+def test_gains_of_a_second_look_are_as_much_too_large_as_the_docs_say():
+    """Two to four times (docs/simulation.md)."""
+    rows = json.loads((RESULTS / "simulator" / "since.json").read_text())["gains"]
+    times = [
+        row["pass@8"]["simulated"] / row["pass@8"]["real"]["mean"]
+        for row in rows
+        if row["method"].startswith("second_look")
+    ]
+    assert (round(min(times)), round(max(times))) == (2, 4)
+    assert "two to four times" in (RESULTS.parent / "simulation.md").read_text()
