@@ -111,6 +111,9 @@ def by_method(studies: list[Path]) -> list[str]:
                 beta = given[name]["settings"].get("beta") or found["values"].get("beta")
                 label = f"**{name}**" + (f" at {float(rate):g}" if rate else "")
                 label += f", beta {float(beta):g}" if beta else ""
+                knobs = {n.removeprefix("gdro_"): v for n, v in found["values"].items()
+                         if n not in ("learning_rate", "beta")}  # fmt: skip
+                label += "".join(f", {knob} {value}" for knob, value in knobs.items())
                 rows.append([label, f"{suite} ([{folder.name}]({folder.name}/results.md))",
                              str(len(block["seeds"])), gains[1], gains[0], *gains[2:],
                              reached(found | again), f"{tokens:.3f}"])  # fmt: skip
