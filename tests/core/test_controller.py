@@ -131,17 +131,6 @@ def test_bins_are_those_of_the_prompts_of_the_step() -> None:
     np.testing.assert_allclose(forward.weight_P.sum(), back.weight_P.sum())
 
 
-def test_the_flag_moves_bins_and_no_rollouts_of_hard_first() -> None:
-    """The allocator reads each prompt's posterior, of which the paper's flag is no part."""
-    ran = [
-        [plan for plan, _ in run(make({"difficulty.estimator": estimator}, preset="rollout"), 12)]
-        for estimator in ("posterior", "any")
-    ]
-    for one, other in zip(*ran, strict=True):
-        np.testing.assert_array_equal(one.n_P, other.n_P)
-    assert any(np.any(one.bin_P != other.bin_P) for one, other in zip(*ran, strict=True))
-
-
 def test_feedback_goes_to_the_right_prompt() -> None:
     """Shuffled rollouts teach the same; the release matched losses to reordered rows."""
     sorted_rows, shuffled = make(), make()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_classifier import FIXED, one, visit
+from small_run import make, run
 
 from gdro.core.checkpoint import load, save
 from gdro.core.config import DifficultyConfig
@@ -344,3 +345,14 @@ def test_metrics_are_of_the_last_observe_and_of_all_that_is_known():
     assert again.metrics()["gdro/moved"] == 1
     assert again.population_B().tolist() == [1, 0, 0, 4]
     assert again.population_B().dtype == np.int64
+
+
+def test_the_flag_moves_bins_and_no_rollouts_of_hard_first() -> None:
+    """The allocator reads each prompt's posterior, of which the paper's flag is no part."""
+    ran = [
+        [plan for plan, _ in run(make({"difficulty.estimator": estimator}, preset="rollout"), 12)]
+        for estimator in ("posterior", "any")
+    ]
+    for plan, other in zip(*ran, strict=True):
+        np.testing.assert_array_equal(plan.n_P, other.n_P)
+    assert any(np.any(plan.bin_P != other.bin_P) for plan, other in zip(*ran, strict=True))
