@@ -43,6 +43,7 @@ nightly-verl: $(VERL_READY)
 results: $(READY)
 	$(BIN)/python scripts/results.py
 	$(BIN)/python benchmarks/forgetting.py > /dev/null
+	$(BIN)/python benchmarks/factorial.py > /dev/null
 	$(BIN)/python benchmarks/headroom.py
 	$(BIN)/python benchmarks/verifier.py
 	$(BIN)/python -m benchmarks.mechanism page
