@@ -12,7 +12,7 @@ MAIN = "same_rate"
 """The study that the README shows first; what another one says follows."""
 HARDER = "same_rate_hard"
 CURVES = "curves"
-"""A study with runs of the first one's seeds that have the same scores, and curves."""
+"""The first one's runs made again, with curves; all but four have the same scores."""
 ON_CURVES = ("reaches", "at_tokens")
 TUNED = ("adversaries", "hard")
 """Studies of the same mixes in which the default has the rate that it was tuned to."""
@@ -88,9 +88,10 @@ def aims() -> list[str]:
         "*Yes*: for a gain, the point estimate reaches it and the interval is above zero; for *not",
         "down*, the point estimate is not negative; for rollouts, the whole interval is at 60% or",
         "below. Eight seeds; all methods at GRPO's learning rate, but in the rows that say",
-        "otherwise; curves exist for the harder mix, and for the default on the frozen one.",
-        f"`{DEFAULT}` was made the default on these runs, by a rule fixed beforehand (study.md,",
-        "part 14); its own tuning, on one seed, had chosen a higher learning rate.",
+        "otherwise. Curves on the frozen mix are of the same runs made again",
+        f"([{CURVES}]({CURVES}/results.md)); one of `joint` and three of `joint_replay` took",
+        f"another path there. `{DEFAULT}` was made the default on these runs, by a rule fixed",
+        "beforehand (study.md, part 14); its own tuning, on one seed, had chosen a higher learning rate.",
         "",
         *table(["aim", "frozen mix", "harder mix"], rows),
         "Each method with nine trials of learning rate and own knob, GRPO as well, one seed of the",
@@ -170,7 +171,8 @@ def screened() -> list[str]:
         "the same rollouts. In `screening`, `prompt` and `joint` only weigh; in `fresh`, `default`",
         "is `joint_replay`. Methods that do not stand by method above (`per_prompt`, `pass_at_k`,",
         "`rollout_signal`, `rollout_neyman`, draws alone as in `sample`, and more) have these rows",
-        "only: two seeds show what is far off here, and do not say when a method fails.",
+        "only: two seeds show what is far off here, and do not say when a method fails. Several",
+        "settings changed at a time, with the effect of each: [factorial.md](factorial.md).",
         "",
     ]
     rows: list[list[str]] = []

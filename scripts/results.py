@@ -85,7 +85,7 @@ def by_method(studies: list[Path]) -> list[str]:
         for suite, block in json.loads((folder / "results.json").read_text())["suites"].items()
     ]
     (frozen,) = suites_of(MAIN)
-    (curves,) = suites_of(CURVES).values()  # the same runs as in MAIN, with curves
+    (curves,) = suites_of(CURVES).values()  # runs of MAIN made again, with curves
     first = (MAIN, HARDER)  # of studies that show the same runs
     blocks.sort(key=lambda found: (found[0].name not in first, -len(found[2]["seeds"])))
     for folder, suite, block in blocks:
@@ -106,6 +106,7 @@ def by_method(studies: list[Path]) -> list[str]:
                     both = (f"{m}@{block['k']}" for m in ("mean", "worst_family_mean"))
                     ranked[name, folder.name] = [found["difference"][m]["mean"] for m in both]
                 again = curves["methods"].get(name, {}) if folder.name == MAIN else {}
+                again = again if again.get("mean@8") == found["mean@8"] else {}
                 tokens = sum(found["tokens"]) / sum(base["tokens"])
                 rate = given[name]["settings"].get("learning_rate")
                 beta = given[name]["settings"].get("beta") or found["values"].get("beta")
