@@ -91,7 +91,7 @@ def aims() -> list[str]:
         "otherwise. Curves on the frozen mix are of the same runs made again",
         f"([{CURVES}]({CURVES}/results.md)); one of `joint` and three of `joint_replay` took",
         f"another path there. `{DEFAULT}` was made the default on these runs, by a rule fixed",
-        "beforehand (study.md, part 14); its own tuning, on one seed, had chosen a higher learning rate.",
+        "beforehand (study.md, part 14); its own tuning, on one seed, had chosen a higher rate.",
         "",
         *table(["aim", "frozen mix", "harder mix"], rows),
         "Each method with nine trials of learning rate and own knob, GRPO as well, one seed of the",
