@@ -97,7 +97,7 @@ def aims() -> list[str]:
         "Each method with nine trials of learning rate and own knob, GRPO as well, one seed of the",
         f"validation split ([{TRIALS}]({TRIALS}/results.md)), on the frozen mix. That seed chose a",
         "scale of advantages for GRPO that is worse on the test split than the usual one, beside",
-        "which [side_by_side](side_by_side/results.md) has them:",
+        "which [side_by_side](side_by_side/results.md) has them, the default at GRPO's rate:",
         "",
         *table(["method", f"{passed}: +10%, or +15% with more?", f"{mean} not down",
                 "worst family up"], by_trials),

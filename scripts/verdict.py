@@ -104,7 +104,7 @@ def room(block: dict[str, Any], least: dict[str, float], k: int) -> list[str]:
     best = max(added, key=lambda name: added[name])
     named = ", ".join(f"{said} add {added[name]:+.3f}" for name, said in CURVES.items())
     one, both = least["prompt"] * usual, least["joint"] * usual
-    enough = ("neither", "the first alone", "both")[(added[best] >= one) + (added[best] >= both)]
+    enough = ("neither", "only the first", "both")[(added[best] >= one) + (added[best] >= both)]
     return [
         f"What there is to win, on the frozen mix: GRPO has {gains[0][0]} pass@{k} and "
         f"{gains[1][0]} in the worst family at",
