@@ -146,7 +146,7 @@ def page(runs: pd.DataFrame, methods: dict[str, dict[str, Any]]) -> str:
                 for (path, (one, two)), sign_C in zip(factors.items(), signs_FC, strict=True)
             ],
         ),
-        "", "## Interactions of two", "",
+        "## Interactions of two", "",
         "Half the difference of an effect between the other's two values; sums of those that the",
         "design does not tell apart.", "",
         *table(
@@ -157,7 +157,7 @@ def page(runs: pd.DataFrame, methods: dict[str, dict[str, Any]]) -> str:
             ],
         ),
     ]  # fmt: skip
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def plain(value: Any) -> str:

@@ -18,7 +18,7 @@ def questions() -> list[str]:
         "Differences between methods at equal rollouts and seeds, as a percentage of GRPO's score,",
         "with 95% intervals over seeds, not corrected for multiple comparisons; **bold** where",
         "zero is excluded. Learning rates are equal too but where a row names them, and for MoPPS",
-        "and Reinforce-Ada, each at its own. In rows *this, not that*, plus means *this* is better.",
+        "and Reinforce-Ada, each at its own. In rows *this, not that* plus says *this* is better.",
         "",
     ]
     rows = []
