@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 from aims import CURVES, DEFAULT, HARDER, MAIN, TUNED, aims, elsewhere_in_short, screened
 from costs import controller, verl_driver
-from questions import cell, questions
+from questions import cell, classes, questions
 from raw import HERE, measured, suites_of
 from rich.console import Console
 from scipy.stats import spearmanr
@@ -231,6 +231,7 @@ def page() -> str:
     lines += aims()
     lines += headroom()
     lines += questions()
+    lines += classes()
     lines += by_method(studies)
     lines += screened()
     for folder in studies:
