@@ -21,19 +21,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
+from gdro.core.tree import leaves
 from gdro.lab.compare.table import markdown_table as table
 from gdro.lab.settings import PATHS, method
 
 PLACE = Path(__file__).parents[1] / "docs" / "results" / "factorial"
 SCORES = {"pass": "pass@{k}", "mean": "mean@{k}", "worst_family_mean": "worst family"}
-
-
-def flat(tree: dict[str, Any], room: str = "") -> dict[str, Any]:
-    """Settings by path."""
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        found |= flat(value, f"{room}{name}.") if isinstance(value, dict) else {room + name: value}
-    return found
 
 
 def design(methods: dict[str, dict[str, Any]]) -> tuple[dict[str, tuple[Any, Any]], np.ndarray]:
@@ -50,7 +43,7 @@ def design(methods: dict[str, dict[str, Any]]) -> tuple[dict[str, tuple[Any, Any
             orthogonal, or if one is aliased with the interaction of two others.
     """
     cells = [
-        flat(
+        leaves(
             method(own["gdro_preset"], {name: own[name] for name in own if name in PATHS}).to_dict()
         )
         for own in methods.values()

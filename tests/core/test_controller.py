@@ -14,7 +14,6 @@ from gdro import Controller, ControllerConfig, Outcome
 from gdro.core import checkpoint
 from gdro.core.errors import BudgetError, CheckpointError, ConfigError, DataError
 from gdro.core.presets import PRESETS
-from gdro.core.trace import TraceWriter, header_of, read_trace
 
 VARIANTS = [
     ("grpo", {}), ("prompt", {}), ("rollout", {}), ("joint", {}), ("paper", {}), (None, {}),
@@ -366,33 +365,6 @@ def test_rates_known_beforehand_place_prompts_before_their_first_visit() -> None
     assert (np.diff(plan.bin_P[order]) >= 0).all()
     assert (np.diff(plan.n_P[order]) <= 0).all()
     assert plan.n_P.max() > plan.n_P.min()
-
-
-@pytest.mark.parametrize(
-    ("changes", "names"),
-    [
-        ({}, [f"{a / 10:g}-{(a + 1) / 10:g}" for a in range(10)]),
-        ({"difficulty.bins": 3, "difficulty.edges": [0.2, 0.5]}, ["0-0.2", "0.2-0.5", "0.5-1"]),
-        ({"difficulty.source": "column:g"}, ["0", "1", "2", "3", "4"]),
-        ({"difficulty.source": "random", "difficulty.bins": 3}, ["0", "1", "2"]),
-    ],
-)
-def test_a_trace_tells_its_bins_and_holds_every_step(
-    changes: dict[str, Any], names: list[str], tmp_path: Any
-) -> None:
-    controller = make(changes)
-    steps = run(controller, 4)
-    with TraceWriter(tmp_path / "trace.jsonl", header_of(controller)) as writer:
-        for _, record in steps:
-            writer.append(record.to_dict())
-    trace = read_trace(tmp_path / "trace.jsonl")
-    assert trace.header["bin_names"] == names
-    online = controller.config.difficulty.source == "online"
-    assert trace.boundaries == (controller.config.difficulty.boundaries if online else None)
-    np.testing.assert_array_equal(
-        trace.per_bin("rollouts_B"), [record.values["rollouts_B"] for _, record in steps]
-    )
-    assert ControllerConfig.from_dict(trace.header["config"]) == controller.config
 
 
 def test_import_is_cheap() -> None:

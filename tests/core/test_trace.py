@@ -4,13 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
+from small_run import make, run
 
+from gdro import ControllerConfig
 from gdro.core import trace as trace_module
 from gdro.core.errors import DataError
-from gdro.core.trace import TraceWriter, keep_aside, read_trace
+from gdro.core.trace import TraceWriter, header_of, keep_aside, read_trace
 
 HEADER = {
     "boundaries": [0, 0.5, 1],
@@ -310,10 +313,37 @@ def test_boundaries_of_static_groups_are_no_order(path):
 
 
 def test_earlier_traces_are_kept_aside_under_numbers(path):
-    for run in range(3):
-        write(path, [run])
-        with pytest.warns(UserWarning, match=f"kept as trace.{run + 1}.jsonl"):
+    for turn in range(3):
+        write(path, [turn])
+        with pytest.warns(UserWarning, match=f"kept as trace.{turn + 1}.jsonl"):
             keep_aside(path)
     assert not path.exists()
     kept = [read_trace(path.with_name(f"trace.{n}.jsonl")) for n in (1, 2, 3)]
     assert [trace.records[0]["step"] for trace in kept] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({}, [f"{a / 10:g}-{(a + 1) / 10:g}" for a in range(10)]),
+        ({"difficulty.bins": 3, "difficulty.edges": [0.2, 0.5]}, ["0-0.2", "0.2-0.5", "0.5-1"]),
+        ({"difficulty.source": "column:g"}, ["0", "1", "2", "3", "4"]),
+        ({"difficulty.source": "random", "difficulty.bins": 3}, ["0", "1", "2"]),
+    ],
+)
+def test_a_trace_tells_its_bins_and_holds_every_step(
+    changes: dict[str, Any], names: list[str], tmp_path: Any
+) -> None:
+    controller = make(changes)
+    steps = run(controller, 4)
+    with TraceWriter(tmp_path / "trace.jsonl", header_of(controller)) as writer:
+        for _, record in steps:
+            writer.append(record.to_dict())
+    trace = read_trace(tmp_path / "trace.jsonl")
+    assert trace.header["bin_names"] == names
+    online = controller.config.difficulty.source == "online"
+    assert trace.boundaries == (controller.config.difficulty.boundaries if online else None)
+    np.testing.assert_array_equal(
+        trace.per_bin("rollouts_B"), [record.values["rollouts_B"] for _, record in steps]
+    )
+    assert ControllerConfig.from_dict(trace.header["config"]) == controller.config
